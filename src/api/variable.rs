@@ -1,0 +1,36 @@
+//! Variables.
+
+use super::*;
+
+/// `Variable` of the API; every field is always printed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Variable {
+    pub create_index: u64,
+    /// ns
+    pub create_time: i64,
+    /// omitted when empty
+    #[serde(skip_serializing_if = "is_zero")]
+    pub items: Map<String>,
+    /// omitted when none/hidden
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lock: Option<VariableLock>,
+    pub modify_index: u64,
+    /// ns
+    pub modify_time: i64,
+    pub namespace: String,
+    pub path: String,
+}
+
+/// A lock on a variable. Prints its fields in this order, durations as Go text, as the reference
+/// does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VariableLock {
+    #[serde(rename = "TTL")]
+    pub ttl: String,
+    #[serde(rename = "LockDelay")]
+    pub lock_delay: String,
+    #[serde(rename = "ID")]
+    pub id: String,
+}

@@ -1,0 +1,236 @@
+//! Every change of the replicated state, as a value: what the log holds and `store::apply` runs.
+//!
+//! A command carries all that apply may not draw itself: ids, wall-clock time, decisions of the
+//! leader. Apply is then a function of (state, index, command) alone, the same on every server.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{
+    AllocDeploymentStatus, AllocNetworkStatus, AllocState, Allocation, Deployment,
+    DesiredTransition, Evaluation, Job, JobSubmission, Node, NodeEvent, SchedulerConfiguration,
+    TaskState, Variable,
+};
+
+/// One entry of the log. Encoded as JSON: one codec in the binary, readable dumps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Writes job, version, summary, submission and evaluation at one index. Where the spec equals
+    /// the stored one, only the evaluation is written.
+    JobRegister {
+        job: Box<Job>,
+        submission: Option<Box<JobSubmission>>,
+        /// None for periodic and parameterised jobs.
+        eval: Option<Box<Evaluation>>,
+        /// `EnforceIndex` with its `JobModifyIndex`.
+        enforce: Option<u64>,
+    },
+    /// Marks a job stopped, or removes it with all that hangs on it when `purge`.
+    JobDeregister {
+        namespace: String,
+        id: String,
+        purge: bool,
+        no_shutdown_delay: bool,
+        /// None for periodic and parameterised jobs.
+        eval: Option<Box<Evaluation>>,
+        wall_ns: i64,
+    },
+    /// New or changed evaluations.
+    EvalUpsert {
+        evals: Vec<Evaluation>,
+    },
+    /// What the scheduler decided. Checked again node by node; see [`Plan`].
+    PlanApply {
+        plan: Box<Plan>,
+        wall_ns: i64,
+    },
+    /// A node joins or describes itself anew. The secret goes to a table that no answer is
+    /// served from.
+    NodeRegister {
+        node: Box<Node>,
+        secret: String,
+        wall_ns: i64,
+        evals: Vec<Evaluation>,
+    },
+    NodeStatus {
+        id: String,
+        status: String,
+        event: Option<NodeEvent>,
+        wall_ns: i64,
+        evals: Vec<Evaluation>,
+    },
+    NodeEligibility {
+        id: String,
+        eligibility: String,
+        event: NodeEvent,
+        evals: Vec<Evaluation>,
+    },
+    NodePurge {
+        ids: Vec<String>,
+        evals: Vec<Evaluation>,
+    },
+    /// What nodes report of their allocations.
+    AllocClientUpdate {
+        updates: Vec<AllocClientState>,
+        evals: Vec<Evaluation>,
+        wall_ns: i64,
+    },
+    /// Wishes of operators for allocations (stop, reschedule, migrate).
+    AllocTransition {
+        transitions: Vec<(String, DesiredTransition)>,
+        evals: Vec<Evaluation>,
+        wall_ns: i64,
+    },
+    /// `check`: the `cas` parameter.
+    VariablePut {
+        variable: Box<Variable>,
+        check: Option<u64>,
+        wall_ns: i64,
+    },
+    VariableDelete {
+        namespace: String,
+        path: String,
+        check: Option<u64>,
+    },
+    /// `check`: the `cas` parameter.
+    SchedulerConfig {
+        config: Box<SchedulerConfiguration>,
+        check: Option<u64>,
+    },
+    /// Same for autopilot: the stored JSON object, as it is served.
+    OperatorDocument {
+        name: String,
+        json: String,
+        check: Option<u64>,
+    },
+    /// Garbage collection: rows to remove, by id; jobs by (namespace, id).
+    Reap {
+        evals: Vec<String>,
+        allocs: Vec<String>,
+        deployments: Vec<String>,
+        jobs: Vec<(String, String)>,
+        nodes: Vec<String>,
+    },
+    /// Rewrites all job summaries from the allocations.
+    ReconcileSummaries,
+    /// Writes the rows that every cluster has (default namespace, pools, scheduler configuration)
+    /// where they are missing. The first entry of a new leader.
+    Bootstrap {
+        wall_ns: i64,
+    },
+}
+
+/// The outcome of one run of the scheduler for one evaluation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Plan {
+    pub eval_id: String,
+    pub priority: i64,
+    pub namespace: String,
+    pub job_id: String,
+    /// Where true, one node that does not fit drops the whole plan.
+    pub all_at_once: bool,
+    /// State that the scheduler looked at.
+    pub snapshot_index: u64,
+    /// Allocations to stop, evict or mark lost or unknown.
+    pub stops: Vec<AllocStop>,
+    /// New allocations and in-place updates (same id as a stored one). Without `job`.
+    pub places: Vec<Placement>,
+    /// A deployment that this plan begins or changes.
+    pub deployment: Option<Box<Deployment>>,
+    pub deployment_updates: Vec<DeploymentUpdate>,
+    /// Written only where the whole plan was committed: the evaluation itself, now complete, and
+    /// those it leads to (blocked, follow-up).
+    pub evals: Vec<Evaluation>,
+}
+
+impl Plan {
+    /// Nothing to do for allocations or deployments.
+    pub fn is_empty(&self) -> bool {
+        self.stops.is_empty()
+            && self.places.is_empty()
+            && self.deployment.is_none()
+            && self.deployment_updates.is_empty()
+    }
+}
+
+/// An allocation with the job version that it runs, which its row names instead of holding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    pub alloc: Allocation,
+    pub job_version: u64,
+    pub job_create_index: u64,
+}
+
+/// Empty text leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllocStop {
+    pub id: String,
+    pub node_id: String,
+    pub desired_status: String,
+    pub desired_description: String,
+    pub client_status: String,
+    pub followup_eval_id: String,
+    pub next_allocation: String,
+    pub preempted_by: String,
+    /// A new entry of `AllocStates`, for disconnected nodes.
+    pub state: Option<AllocState>,
+    pub transition: Option<DesiredTransition>,
+    /// `LastReschedule` of the tracker, where it changes.
+    pub last_reschedule: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeploymentUpdate {
+    pub id: String,
+    pub status: String,
+    pub status_description: String,
+}
+
+/// What a node reports of one allocation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllocClientState {
+    pub id: String,
+    pub client_status: String,
+    pub client_description: String,
+    pub task_states: std::collections::BTreeMap<String, TaskState>,
+    pub deployment_status: Option<AllocDeploymentStatus>,
+    pub network_status: Option<AllocNetworkStatus>,
+}
+
+/// What apply answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// Done at the index that the entry has.
+    Done,
+    /// Nothing was changed (unknown job of a deregister, say).
+    Nothing,
+    Job(JobApplied),
+    /// The plan's outcome: `refused` names nodes whose part did not fit; `refresh_index` is then
+    /// the state that a new attempt must see.
+    Plan {
+        refused: Vec<String>,
+        refresh_index: u64,
+    },
+    /// Check-and-set failed; what stands there now (None: nothing).
+    Conflict(Option<Box<Variable>>),
+    /// Check-and-set of a configuration: written or not.
+    Checked(bool),
+    /// Refused with the text that the caller answers.
+    Refused(crate::api::ApiError),
+}
+
+/// Outcome of a job's registration or deregistration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobApplied {
+    /// `Index` of the answer.
+    pub index: u64,
+    /// `JobModifyIndex` of the answer (the job's `ModifyIndex` where the spec was unchanged).
+    pub job_modify_index: u64,
+    /// Empty where no evaluation was written.
+    pub eval_id: String,
+    pub eval_create_index: u64,
+}

@@ -1,0 +1,19 @@
+//! vardo: a small scheduler and runner of workloads that speaks the Nomad HTTP API.
+
+pub mod agent;
+pub mod api;
+pub mod bexpr;
+pub mod cli;
+pub mod client;
+pub mod command;
+pub mod executor;
+pub mod http;
+pub mod jobspec;
+pub mod limits;
+pub mod os;
+pub mod raft;
+pub mod routes;
+pub mod sched;
+pub mod server;
+pub mod stdx;
+pub mod store;

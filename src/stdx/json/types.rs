@@ -1,0 +1,354 @@
+//! Wrappers that print and read values by the API's rules.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::stdx::time;
+
+/// For `skip_serializing_if`: true for the zero value of a type.
+pub fn is_zero<T: Default + PartialEq>(t: &T) -> bool {
+    *t == T::default()
+}
+
+/// A list that prints `null` when empty and reads `null` as empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Deref for List<T> {
+    type Target = Vec<T>;
+    fn deref(&self) -> &Vec<T> {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for List<T> {
+    fn deref_mut(&mut self) -> &mut Vec<T> {
+        &mut self.0
+    }
+}
+
+impl<T> From<Vec<T>> for List<T> {
+    fn from(v: Vec<T>) -> Self {
+        Self(v)
+    }
+}
+
+impl<T> FromIterator<T> for List<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(i: I) -> Self {
+        Self(i.into_iter().collect())
+    }
+}
+
+impl<'a, T> IntoIterator for &'a List<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<T: Serialize> Serialize for List<T> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_empty() { s.serialize_none() } else { self.0.serialize(s) }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::<Vec<T>>::deserialize(d)?.unwrap_or_default()))
+    }
+}
+
+/// A map with text keys in byte order that prints `null` when empty and reads `null` as empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map<T>(pub BTreeMap<String, T>);
+
+impl<T> Default for Map<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Deref for Map<T> {
+    type Target = BTreeMap<String, T>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Map<T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl<T> From<BTreeMap<String, T>> for Map<T> {
+    fn from(m: BTreeMap<String, T>) -> Self {
+        Self(m)
+    }
+}
+
+impl<T> FromIterator<(String, T)> for Map<T> {
+    fn from_iter<I: IntoIterator<Item = (String, T)>>(i: I) -> Self {
+        Self(i.into_iter().collect())
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Map<T> {
+    type Item = (&'a String, &'a T);
+    type IntoIter = std::collections::btree_map::Iter<'a, String, T>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<T: Serialize> Serialize for Map<T> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_empty() { s.serialize_none() } else { self.0.serialize(s) }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Map<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::<BTreeMap<String, T>>::deserialize(d)?.unwrap_or_default()))
+    }
+}
+
+/// A point in time: nanoseconds since the epoch. Zero prints `null`, all else RFC 3339 in UTC with
+/// up to nine digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.0 == 0 { s.serialize_none() } else { s.collect_str(&time::Rfc3339(self.0)) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match Option::<Cow<'de, str>>::deserialize(d)? {
+            None => Ok(Self(0)),
+            Some(t) => time::parse_rfc3339(&t)
+                .map(Self)
+                .ok_or_else(|| de::Error::custom(format_args!("parsing time {t:?}"))),
+        }
+    }
+}
+
+/// Bytes: standard base64 in JSON, `null` when empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+impl Bytes {
+    /// Standard base64 with padding.
+    pub fn encode(bytes: &[u8]) -> String {
+        let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+        for chunk in bytes.chunks(3) {
+            let mut n = 0u32;
+            for i in 0..3 {
+                n = n << 8 | u32::from(chunk.get(i).copied().unwrap_or(0));
+            }
+            for i in 0..4 {
+                if i <= chunk.len() {
+                    out.push(char::from(BASE64[(n >> (18 - 6 * i) & 63) as usize]));
+                } else {
+                    out.push('=');
+                }
+            }
+        }
+        out
+    }
+
+    /// `None` for anything that is not padded standard base64.
+    pub fn decode(text: &str) -> Option<Vec<u8>> {
+        let text = text.as_bytes();
+        if !text.len().is_multiple_of(4) {
+            return None;
+        }
+        let mut out = Vec::with_capacity(text.len() / 4 * 3);
+        let groups = text.len() / 4;
+        for (g, quad) in text.chunks(4).enumerate() {
+            let pad = quad.iter().rev().take_while(|b| **b == b'=').count();
+            if pad > 2 || (pad > 0 && g + 1 != groups) {
+                return None;
+            }
+            let mut n = 0u32;
+            for b in &quad[..4 - pad] {
+                let v = BASE64.iter().position(|c| c == b)?;
+                n = n << 6 | u32::try_from(v).ok()?;
+            }
+            n <<= 6 * pad;
+            out.extend_from_slice(&n.to_be_bytes()[1..4 - pad]);
+        }
+        Some(out)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_empty() { s.serialize_none() } else { s.serialize_str(&Self::encode(&self.0)) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match Option::<Cow<'de, str>>::deserialize(d)? {
+            None => Ok(Self::default()),
+            Some(t) => Self::decode(&t)
+                .map(Self)
+                .ok_or_else(|| de::Error::custom("illegal base64 data at input byte 0")),
+        }
+    }
+}
+
+/// A value of free form, such as a driver's `Config`. Every number is a float, as in the reference,
+/// and prints with a fraction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Any {
+    #[default]
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<Any>),
+    Map(BTreeMap<String, Any>),
+}
+
+impl Any {
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::Text(t) = self { Some(t) } else { None }
+    }
+
+    pub fn as_list(&self) -> Option<&[Self]> {
+        if let Self::List(l) = self { Some(l) } else { None }
+    }
+}
+
+impl Serialize for Any {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => s.serialize_none(),
+            Self::Bool(b) => s.serialize_bool(*b),
+            Self::Number(n) => s.serialize_f64(*n),
+            Self::Text(t) => s.serialize_str(t),
+            Self::List(l) => l.serialize(s),
+            Self::Map(m) => m.serialize(s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Any {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(AnyVisitor)
+    }
+}
+
+struct AnyVisitor;
+
+impl<'de> Visitor<'de> for AnyVisitor {
+    type Value = Any;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Any, E> {
+        Ok(Any::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Any, E> {
+        Ok(Any::Number(v as f64))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Any, E> {
+        Ok(Any::Number(v as f64))
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Any, E> {
+        Ok(Any::Number(v))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Any, E> {
+        Ok(Any::Text(v.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Any, E> {
+        Ok(Any::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Any, E> {
+        Ok(Any::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Any, D::Error> {
+        d.deserialize_any(self)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut a: A) -> Result<Any, A::Error> {
+        let mut out = Vec::new();
+        while let Some(v) = a.next_element()? {
+            out.push(v);
+        }
+        Ok(Any::List(out))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut a: A) -> Result<Any, A::Error> {
+        let mut out = BTreeMap::new();
+        while let Some((k, v)) = a.next_entry()? {
+            out.insert(k, v);
+        }
+        Ok(Any::Map(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_follows_rfc_4648() {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(Bytes::encode(plain.as_bytes()), coded);
+            assert_eq!(Bytes::decode(coded).unwrap(), plain.as_bytes());
+        }
+        for bad in ["Zg", "Zg=a", "=aaa", "Z===", "Zm9v Zg=", "Zg==Zg=="] {
+            assert_eq!(Bytes::decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn empty_lists_and_maps_are_null() {
+        let text = serde_json::to_string(&(List::<u8>::default(), Map::<u8>::default(), Time(0)));
+        assert_eq!(text.unwrap(), "[null,null,null]");
+        let back: (List<u8>, Map<u8>, Time) = serde_json::from_str("[null,null,null]").unwrap();
+        assert_eq!(back, Default::default());
+    }
+
+    #[test]
+    fn numbers_of_free_form_print_as_floats() {
+        let any: Any = serde_json::from_str(r#"{"b":[5,-1,2.5],"a":null}"#).unwrap();
+        assert_eq!(serde_json::to_string(&any).unwrap(), r#"{"a":null,"b":[5.0,-1.0,2.5]}"#);
+    }
+}

@@ -1,0 +1,7 @@
+//! Small things that the standard library could have had; pure, and free of the rest of the crate.
+
+pub mod json;
+mod now;
+pub mod time;
+
+pub use now::{Entropy, Now};
