@@ -1,1 +1,3 @@
-//! client
+//! The node agent: what runs on this machine, as pure machines that emit effects.
+
+pub mod exec_proto;
