@@ -29,6 +29,9 @@ pub struct Job {
     /// bumps on spec change only (use for EnforceIndex)
     pub job_modify_index: u64,
     pub meta: Map<String>,
+    /// Requests only: merged into each group, then gone.
+    #[serde(skip_serializing)]
+    pub migrate: Option<Box<MigrateStrategy>>,
     /// bumps on any change incl. status
     pub modify_index: u64,
     /// accepted+stored, inert in CE
@@ -53,6 +56,9 @@ pub struct Job {
     pub priority: i64,
     /// agent region (see jobs.md)
     pub region: String,
+    /// Requests only: merged into each group, then gone.
+    #[serde(skip_serializing)]
+    pub reschedule: Option<Box<ReschedulePolicy>>,
     pub spreads: List<Spread>,
     /// server/`stable` call
     pub stable: bool,

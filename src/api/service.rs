@@ -11,6 +11,9 @@ pub struct Service {
     pub address_mode: String,
     pub canary_meta: Map<String>,
     pub canary_tags: List<String>,
+    /// Requests only: merged into each check, then gone.
+    #[serde(skip_serializing)]
+    pub check_restart: Option<CheckRestart>,
     pub checks: List<ServiceCheck>,
     /// `default`
     pub cluster: String,
