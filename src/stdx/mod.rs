@@ -3,6 +3,9 @@
 pub mod duration;
 pub mod json;
 mod now;
+pub mod slab;
 pub mod time;
+pub mod uuid;
+pub mod wheel;
 
 pub use now::{Entropy, Now};
