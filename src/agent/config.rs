@@ -1,0 +1,813 @@
+//! The validated configuration of an agent.
+//!
+//! [`Config`] can only be made by [`Config::build`], which checks every rule, so that whoever holds
+//! one need not check again. Files and flags are read by `config_file.rs`. All durations are
+//! nanoseconds.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use log::LevelFilter;
+
+use super::config_keys::{KEYS, Kind, Use};
+use super::config_tree::{Block, Tree, boolean, scalar, truth};
+use crate::stdx::duration;
+use crate::stdx::json::Any;
+
+/// What an agent is told to be. Reads through to [`Settings`]; nothing can change it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    settings: Settings,
+    self_json: Vec<u8>,
+    warnings: Vec<String>,
+}
+
+impl Deref for Config {
+    type Target = Settings;
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl Config {
+    /// The `config` object of `/v1/agent/self`: names of the reference, secrets redacted, keys in
+    /// byte order.
+    pub fn self_json(&self) -> &[u8] {
+        &self.self_json
+    }
+
+    /// Sentences for the log at start, without a prefix.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Checks what was read. `host` is what the machine says of itself.
+    pub(super) fn build(tree: &Tree, host: &Host) -> Result<Self, String> {
+        check_served(tree, host)?;
+        let settings = settings(tree, host)?;
+        let mut warnings: Vec<String> = tree
+            .given_with(Use::Idle)
+            .map(|name| format!("{name} is set and has no effect in this version"))
+            .collect();
+        if !settings.dev {
+            warnings.push("mTLS is not configured - the API is not secure without mTLS!".into());
+        }
+        let self_json = print(tree, host, &settings);
+        Ok(Self { settings, self_json, warnings })
+    }
+}
+
+/// Facts about machine and invocation that configuration is completed from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Host {
+    pub(super) dev: bool,
+    /// Made for this run; only with `dev` and no `data_dir`.
+    pub(super) temporary: Option<PathBuf>,
+    pub(super) name: String,
+    /// Own addresses, loopback excluded, in the order of the system.
+    pub(super) addresses: Vec<Ipv4Addr>,
+    /// `-config` arguments, and the files that were read.
+    pub(super) paths: Vec<String>,
+    pub(super) files: Vec<String>,
+}
+
+/// Every setting that the agent reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// One node of server and client for development; nothing outlives it.
+    pub dev: bool,
+    /// Absolute.
+    pub data_dir: PathBuf,
+    /// `data_dir` was made for this run and may be removed at its end.
+    pub data_dir_temporary: bool,
+    /// Not empty; the first is the one that is advertised when nothing else is said.
+    pub http: Vec<SocketAddr>,
+    pub rpc: SocketAddr,
+    /// Where the reference gossips. Nothing listens there; it is shown in the member list.
+    pub serf: SocketAddr,
+    pub advertise_http: SocketAddr,
+    pub advertise_rpc: SocketAddr,
+    pub advertise_serf: SocketAddr,
+    pub region: String,
+    pub datacenter: String,
+    pub node_name: String,
+    pub log_level: LevelFilter,
+    pub enable_debug: bool,
+    /// True: an interrupt drains and leaves before the end.
+    pub leave_on_interrupt: bool,
+    /// As `leave_on_interrupt`, for SIGTERM.
+    pub leave_on_terminate: bool,
+    /// Added to every answer of the API. Names and values hold no control characters.
+    pub response_headers: Vec<(String, String)>,
+    /// Open connections of one address; 0: no limit.
+    pub http_max_conns_per_client: usize,
+    pub server: Server,
+    pub client: Client,
+    pub raw_exec: RawExec,
+    /// `config` of every `plugin` block, by name.
+    pub plugins: BTreeMap<String, Any>,
+    pub telemetry: Telemetry,
+    pub ui_enabled: bool,
+    pub show_cli_hints: bool,
+}
+
+/// The server's part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub enabled: bool,
+    /// Servers that a new region starts with; 1 here.
+    pub bootstrap_expect: u32,
+    /// Below `data_dir` unless given.
+    pub data_dir: PathBuf,
+    /// None: as many as processors.
+    pub num_schedulers: Option<u32>,
+    /// Empty: all.
+    pub enabled_schedulers: Vec<String>,
+    pub node_gc_threshold_ns: i64,
+    pub job_gc_interval_ns: i64,
+    pub job_gc_threshold_ns: i64,
+    pub eval_gc_threshold_ns: i64,
+    pub batch_eval_gc_threshold_ns: i64,
+    pub deployment_gc_threshold_ns: i64,
+    pub heartbeat_grace_ns: i64,
+    pub min_heartbeat_ttl_ns: i64,
+    pub max_heartbeats_per_second: f64,
+    pub failover_heartbeat_ttl_ns: i64,
+    pub enable_event_broker: bool,
+    /// Events that the stream can go back.
+    pub event_buffer_size: u32,
+    pub job_default_priority: i64,
+    pub job_max_priority: i64,
+    /// Instances of one job.
+    pub job_max_count: i64,
+    /// Bytes of a kept job source.
+    pub job_max_source_bytes: u64,
+    pub job_tracked_versions: u32,
+    /// Used where the state holds no scheduler configuration yet.
+    pub scheduler: SchedulerDefaults,
+}
+
+/// `default_scheduler_config`: what was given of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SchedulerDefaults {
+    /// `binpack` or `spread`.
+    pub algorithm: Option<String>,
+    pub memory_oversubscription: Option<bool>,
+    pub reject_job_registration: Option<bool>,
+    pub pause_eval_broker: Option<bool>,
+    pub preempt_batch: Option<bool>,
+    pub preempt_service: Option<bool>,
+    pub preempt_sysbatch: Option<bool>,
+    pub preempt_system: Option<bool>,
+}
+
+/// The node's part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Client {
+    pub enabled: bool,
+    pub state_dir: PathBuf,
+    pub alloc_dir: PathBuf,
+    pub node_class: String,
+    pub node_pool: String,
+    pub meta: BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
+    /// Empty: the interface of the default route.
+    pub network_interface: String,
+    /// Megabits per second; 0: as the system says.
+    pub network_speed: i64,
+    /// MHz of all cores; 0: as the system says.
+    pub cpu_total_compute: i64,
+    /// 0: as the system says.
+    pub memory_total_mb: i64,
+    /// 0: as the system says.
+    pub disk_total_mb: i64,
+    /// 0: as the system says.
+    pub disk_free_mb: i64,
+    /// 1 to 65535, min not above max.
+    pub min_dynamic_port: u16,
+    pub max_dynamic_port: u16,
+    /// MHz kept for others.
+    pub reserved_cpu: i64,
+    pub reserved_memory_mb: i64,
+    pub reserved_disk_mb: i64,
+    /// As written, checked: `22,80,8000-9000`.
+    pub reserved_ports: String,
+    pub max_kill_timeout_ns: i64,
+    pub gc_interval_ns: i64,
+    /// Terminal allocations that stay on disk.
+    pub gc_max_allocs: usize,
+    /// False: the node's id comes from the machine's own.
+    pub no_host_uuid: bool,
+    pub disable_remote_exec: bool,
+    /// Allocations at one time; 0: no limit.
+    pub node_max_allocs: i64,
+    /// New nodes take no work until an operator says so.
+    pub default_ineligible: bool,
+    pub host_volumes: BTreeMap<String, HostVolume>,
+    pub host_networks: Vec<HostNetwork>,
+}
+
+/// `host_volume "name"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostVolume {
+    /// Absolute.
+    pub path: PathBuf,
+    pub read_only: bool,
+}
+
+/// `host_network "name"`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostNetwork {
+    pub name: String,
+    pub cidr: String,
+    pub interface: String,
+    pub reserved_ports: String,
+}
+
+/// `plugin "raw_exec"`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawExec {
+    pub enabled: bool,
+    /// As written: `0,1000-1999`; empty: none.
+    pub denied_host_uids: String,
+    pub denied_host_gids: String,
+    pub denied_envvars: Vec<String>,
+}
+
+/// What is measured and shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry {
+    pub collection_interval_ns: i64,
+    /// `/v1/metrics?format=prometheus` answers.
+    pub prometheus_metrics: bool,
+    pub publish_allocation_metrics: bool,
+    pub publish_node_metrics: bool,
+}
+
+/// Stops the start where something is asked for that this version does not do.
+fn check_served(tree: &Tree, host: &Host) -> Result<(), String> {
+    let refuse = |what: &str| Err(format!("{what} is not supported by this version"));
+    if let Some(name) = tree.given_with(Use::Refused).next() {
+        return refuse(name);
+    }
+    if tree.free.get("audit") == Some(&true) {
+        return refuse("audit.enabled");
+    }
+    for ((kind, _), block) in &tree.outside {
+        if *kind == "vault" && block.get("enabled").and_then(boolean) == Some(true) {
+            return refuse("vault.enabled");
+        }
+    }
+    let (server, client) =
+        (host.dev || tree.bool("server.enabled"), host.dev || tree.bool("client.enabled"));
+    if !server && !client {
+        return Err("Must specify either server, client or dev mode for the agent.".into());
+    }
+    if tree.int("server.bootstrap_expect") > 0 && !server {
+        return Err("Bootstrap requires server mode to be enabled".into());
+    }
+    if tree.int("server.bootstrap_expect") > 1 {
+        return refuse("server.bootstrap_expect above 1 (a region of several servers)");
+    }
+    if !server {
+        return refuse("a client whose server is another agent (set server.enabled too)");
+    }
+    if !client {
+        return Ok(());
+    }
+    if !tree.list("client.servers").is_empty() {
+        return refuse("client.servers next to an own server");
+    }
+    Ok(())
+}
+
+fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
+    let data_dir = data_dir(tree, host)?;
+    let net = network(tree, host)?;
+    let region = plain(tree, "region");
+    if region.contains('\0') {
+        return Err("Region contains invalid characters".into());
+    }
+    let datacenter = plain(tree, "datacenter");
+    if datacenter.contains(['\0', '*']) {
+        return Err("Datacenter contains invalid characters (null or '*')".into());
+    }
+    let mut node_name = plain(tree, "name");
+    if node_name.is_empty() {
+        node_name.clone_from(&host.name);
+    }
+    Ok(Settings {
+        dev: host.dev,
+        data_dir_temporary: host.temporary.is_some(),
+        http: net.http,
+        rpc: net.rpc,
+        serf: net.serf,
+        advertise_http: net.advertise_http,
+        advertise_rpc: net.advertise_rpc,
+        advertise_serf: net.advertise_serf,
+        region,
+        datacenter,
+        node_name,
+        log_level: log_level(tree.text("log_level"))?,
+        enable_debug: tree.bool("enable_debug"),
+        leave_on_interrupt: tree.bool("leave_on_interrupt"),
+        leave_on_terminate: tree.bool("leave_on_terminate"),
+        response_headers: response_headers(tree)?,
+        http_max_conns_per_client: unsigned(tree, "limits.http_max_conns_per_client")?,
+        server: server(tree, host, &data_dir)?,
+        client: client(tree, host, &data_dir)?,
+        raw_exec: raw_exec(tree)?,
+        plugins: plugins(tree),
+        telemetry: Telemetry {
+            collection_interval_ns: nanos(tree, "telemetry.collection_interval", SECOND),
+            prometheus_metrics: tree.bool("telemetry.prometheus_metrics"),
+            publish_allocation_metrics: tree.bool("telemetry.publish_allocation_metrics"),
+            publish_node_metrics: tree.bool("telemetry.publish_node_metrics"),
+        },
+        ui_enabled: tree.bool("ui.enabled"),
+        show_cli_hints: tree.bool("ui.show_cli_hints"),
+        data_dir,
+    })
+}
+
+fn data_dir(tree: &Tree, host: &Host) -> Result<PathBuf, String> {
+    let given = tree.text("data_dir");
+    match &host.temporary {
+        Some(temporary) => Ok(temporary.clone()),
+        None if given.is_empty() => {
+            Err("Must specify \"data_dir\" config option or \"data-dir\" CLI flag".into())
+        }
+        None => absolute("data-dir", given),
+    }
+}
+
+fn server(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Server, String> {
+    let default_priority = positive(tree, "server.job_default_priority", 50);
+    let max_priority = positive(tree, "server.job_max_priority", 100);
+    if !(100..=32766).contains(&max_priority) {
+        return Err("server.job_max_priority must be between 100 and 32766".into());
+    }
+    if default_priority > max_priority {
+        return Err("server.job_default_priority must not be above job_max_priority".into());
+    }
+    let algorithm = tree.text("server.default_scheduler_config.scheduler_algorithm");
+    if !["", "binpack", "spread"].contains(&algorithm) {
+        return Err(format!("invalid scheduler algorithm: {algorithm}"));
+    }
+    let chosen = |name: &str| {
+        let full = format!("server.default_scheduler_config.{name}");
+        tree.given(&full).map(|_| tree.bool(&full))
+    };
+    let per_second = tree.float("server.max_heartbeats_per_second");
+    let num_schedulers = match tree.given("server.num_schedulers") {
+        None => None,
+        Some(_) => Some(unsigned(tree, "server.num_schedulers")?),
+    };
+    Ok(Server {
+        enabled: host.dev || tree.bool("server.enabled"),
+        bootstrap_expect: 1,
+        data_dir: beside(tree, "server.data_dir", data_dir, "server")?,
+        num_schedulers,
+        enabled_schedulers: tree.list("server.enabled_schedulers"),
+        node_gc_threshold_ns: nanos(tree, "server.node_gc_threshold", 24 * HOUR),
+        job_gc_interval_ns: nanos(tree, "server.job_gc_interval", 5 * MINUTE),
+        job_gc_threshold_ns: nanos(tree, "server.job_gc_threshold", 4 * HOUR),
+        eval_gc_threshold_ns: nanos(tree, "server.eval_gc_threshold", HOUR),
+        batch_eval_gc_threshold_ns: nanos(tree, "server.batch_eval_gc_threshold", 24 * HOUR),
+        deployment_gc_threshold_ns: nanos(tree, "server.deployment_gc_threshold", HOUR),
+        heartbeat_grace_ns: nanos(tree, "server.heartbeat_grace", 10 * SECOND),
+        min_heartbeat_ttl_ns: nanos(tree, "server.min_heartbeat_ttl", 10 * SECOND),
+        max_heartbeats_per_second: if per_second > 0.0 { per_second } else { 50.0 },
+        failover_heartbeat_ttl_ns: nanos(tree, "server.failover_heartbeat_ttl", 5 * MINUTE),
+        enable_event_broker: tree.bool("server.enable_event_broker"),
+        event_buffer_size: unsigned(tree, "server.event_buffer_size")?,
+        job_default_priority: default_priority,
+        job_max_priority: max_priority,
+        job_max_count: positive(tree, "server.job_max_count", 50_000),
+        job_max_source_bytes: bytes(tree.text("server.job_max_source_size"))
+            .ok_or("server.job_max_source_size must be a size such as \"1M\"")?,
+        job_tracked_versions: unsigned(tree, "server.job_tracked_versions")?,
+        scheduler: SchedulerDefaults {
+            algorithm: (!algorithm.is_empty()).then(|| algorithm.to_owned()),
+            memory_oversubscription: chosen("memory_oversubscription_enabled"),
+            reject_job_registration: chosen("reject_job_registration"),
+            pause_eval_broker: chosen("pause_eval_broker"),
+            preempt_batch: chosen("preemption_config.batch_scheduler_enabled"),
+            preempt_service: chosen("preemption_config.service_scheduler_enabled"),
+            preempt_sysbatch: chosen("preemption_config.sysbatch_scheduler_enabled"),
+            preempt_system: chosen("preemption_config.system_scheduler_enabled"),
+        },
+    })
+}
+
+fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client, String> {
+    let meta = tree.strings("client.meta");
+    let name_ok = |k: &str| k.split('.').all(|p| !p.is_empty()) && !k.contains('\0');
+    if let Some(bad) = meta.keys().find(|k| !name_ok(k)) {
+        return Err(format!("Invalid Client.Meta key: {bad}"));
+    }
+    let node_pool = plain(tree, "client.node_pool");
+    if node_pool == "all" || !is_pool_name(&node_pool) {
+        return Err(format!("Invalid node pool: {node_pool:?}"));
+    }
+    let (low, high) = (tree.int("client.min_dynamic_port"), tree.int("client.max_dynamic_port"));
+    let bad_range = || format!("Invalid dynamic port range: min_dynamic_port={low} max={high}");
+    let (min_dynamic_port, max_dynamic_port) = (
+        u16::try_from(low).map_err(|_| bad_range())?,
+        u16::try_from(high).map_err(|_| bad_range())?,
+    );
+    if min_dynamic_port == 0 || min_dynamic_port > max_dynamic_port {
+        return Err(bad_range());
+    }
+    let reserved_ports = plain(tree, "client.reserved.reserved_ports");
+    if !is_port_list(&reserved_ports) {
+        return Err(format!("reserved.reserved_ports {reserved_ports:?} invalid"));
+    }
+    let (mut host_volumes, mut host_networks) = (BTreeMap::new(), Vec::new());
+    for (name, block) in &tree.host_volumes {
+        let path = absolute("host_volume path", &attribute(block, "path"))?;
+        let read_only = block.get("read_only").and_then(boolean).unwrap_or(false);
+        host_volumes.insert(name.clone(), HostVolume { path, read_only });
+    }
+    for (name, block) in &tree.host_networks {
+        host_networks.push(HostNetwork {
+            name: name.clone(),
+            cidr: attribute(block, "cidr"),
+            interface: attribute(block, "interface"),
+            reserved_ports: attribute(block, "reserved_ports"),
+        });
+    }
+    Ok(Client {
+        enabled: host.dev || tree.bool("client.enabled"),
+        state_dir: beside(tree, "client.state_dir", data_dir, "client")?,
+        alloc_dir: beside(tree, "client.alloc_dir", data_dir, "alloc")?,
+        node_class: plain(tree, "client.node_class"),
+        node_pool,
+        meta,
+        options: tree.strings("client.options"),
+        network_interface: plain(tree, "client.network_interface"),
+        network_speed: tree.int("client.network_speed").max(0),
+        cpu_total_compute: tree.int("client.cpu_total_compute").max(0),
+        memory_total_mb: tree.int("client.memory_total_mb").max(0),
+        disk_total_mb: tree.int("client.disk_total_mb").max(0),
+        disk_free_mb: tree.int("client.disk_free_mb").max(0),
+        min_dynamic_port,
+        max_dynamic_port,
+        reserved_cpu: tree.int("client.reserved.cpu").max(0),
+        reserved_memory_mb: tree.int("client.reserved.memory").max(0),
+        reserved_disk_mb: tree.int("client.reserved.disk").max(0),
+        reserved_ports,
+        max_kill_timeout_ns: nanos(tree, "client.max_kill_timeout", 30 * SECOND),
+        gc_interval_ns: nanos(tree, "client.gc_interval", MINUTE),
+        gc_max_allocs: unsigned(tree, "client.gc_max_allocs")?,
+        no_host_uuid: tree.bool("client.no_host_uuid"),
+        disable_remote_exec: tree.bool("client.disable_remote_exec"),
+        node_max_allocs: tree.int("client.node_max_allocs").max(0),
+        default_ineligible: tree.bool("client.default_ineligible"),
+        host_volumes,
+        host_networks,
+    })
+}
+
+fn raw_exec(tree: &Tree) -> Result<RawExec, String> {
+    let option = tree.strings("client.options").get("driver.raw_exec.enable").cloned();
+    let mut out =
+        RawExec { enabled: option.and_then(|o| truth(&o)).unwrap_or(false), ..RawExec::default() };
+    let config = tree.plugins.get("raw_exec").and_then(|b| b.get("config"));
+    let Some(config) = config else { return Ok(out) };
+    let config = super::config_tree::merged(config).ok_or("plugin raw_exec: config is no block")?;
+    for (key, value) in &config {
+        match key.as_str() {
+            "enabled" => {
+                out.enabled = boolean(value).ok_or("raw_exec: enabled must be true or false")?;
+            }
+            "denied_host_uids" => out.denied_host_uids = scalar(value).unwrap_or_default(),
+            "denied_host_gids" => out.denied_host_gids = scalar(value).unwrap_or_default(),
+            "denied_envvars" => {
+                let items = value.as_list().unwrap_or_default();
+                out.denied_envvars = items.iter().filter_map(scalar).collect();
+            }
+            // Knobs of cgroup versions that no longer matter.
+            "no_cgroups" => {}
+            _ => return Err(format!("plugin raw_exec: unexpected key {key} in config")),
+        }
+    }
+    Ok(out)
+}
+
+fn plugins(tree: &Tree) -> BTreeMap<String, Any> {
+    let config = |b: &Block| match b.get("config").and_then(super::config_tree::merged) {
+        Some(config) => Any::Map(config),
+        None => Any::Null,
+    };
+    tree.plugins.iter().map(|(name, block)| (name.clone(), config(block))).collect()
+}
+
+fn response_headers(tree: &Tree) -> Result<Vec<(String, String)>, String> {
+    let headers = tree.strings("http_api_response_headers");
+    for (name, value) in &headers {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) || value.bytes().any(|b| b < 0x20) {
+            return Err(format!("http_api_response_headers: {name:?} cannot be sent"));
+        }
+    }
+    Ok(headers.into_iter().collect())
+}
+
+/// Where the agent listens and what it tells others.
+struct Net {
+    http: Vec<SocketAddr>,
+    rpc: SocketAddr,
+    serf: SocketAddr,
+    advertise_http: SocketAddr,
+    advertise_rpc: SocketAddr,
+    advertise_serf: SocketAddr,
+}
+
+fn network(tree: &Tree, host: &Host) -> Result<Net, String> {
+    let listen = |part: &str| -> Result<Vec<SocketAddr>, String> {
+        let given = tree.text(&format!("addresses.{part}"));
+        let text = if given.is_empty() { tree.text("bind_addr") } else { given };
+        let port = tree.int(&format!("ports.{part}"));
+        let port = u16::try_from(port).map_err(|_| format!("ports.{part}: {port} is no port"))?;
+        let all: Result<Vec<_>, _> =
+            addresses(text, host).map(|a| a.map(|ip| (ip, port).into())).collect();
+        let all = all?;
+        if all.is_empty() {
+            return Err(format!("Failed to parse {part} address {text:?}"));
+        }
+        Ok(all)
+    };
+    let (http, rpc, serf) = (listen("http")?, listen("rpc")?[0], listen("serf")?[0]);
+    let advertise = |part: &str, bound: SocketAddr| {
+        advertise(tree.text(&format!("advertise.{part}")), bound, host)
+    };
+    Ok(Net {
+        advertise_http: advertise("http", http[0])?,
+        advertise_rpc: advertise("rpc", rpc)?,
+        advertise_serf: advertise("serf", serf)?,
+        http,
+        rpc,
+        serf,
+    })
+}
+
+/// The addresses of a list with spaces between. The one template is `{{ GetPrivateIP }}`.
+fn addresses(text: &str, host: &Host) -> impl Iterator<Item = Result<IpAddr, String>> {
+    let squeezed = text.replace("{{ ", "{{").replace(" }}", "}}");
+    let words: Vec<String> = squeezed.split_whitespace().map(str::to_owned).collect();
+    let private = host.addresses.iter().find(|a| a.is_private()).copied();
+    words.into_iter().map(move |word| match word.as_str() {
+        "{{GetPrivateIP}}" => private
+            .map(IpAddr::V4)
+            .ok_or_else(|| "GetPrivateIP: this machine has no private address".to_owned()),
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        _ => {
+            let bare = word.trim_start_matches('[').trim_end_matches(']');
+            bare.parse().map_err(|_| format!("Failed to parse address {word:?}"))
+        }
+    })
+}
+
+/// `given` is an address with or without a port, or empty.
+fn advertise(given: &str, bound: SocketAddr, host: &Host) -> Result<SocketAddr, String> {
+    if !given.is_empty() {
+        if let Ok(full) = given.parse() {
+            return Ok(full);
+        }
+        let ip = addresses(given, host).next().unwrap_or_else(|| Err("empty".into()));
+        return ip
+            .map(|ip| SocketAddr::new(ip, bound.port()))
+            .map_err(|_| format!("Failed to parse advertise address {given:?}"));
+    }
+    if !bound.ip().is_unspecified() {
+        return Ok(bound);
+    }
+    let own = host.addresses.iter().find(|a| a.is_private()).or(host.addresses.first());
+    match own {
+        Some(ip) => Ok((*ip, bound.port()).into()),
+        None if host.dev => Ok((Ipv4Addr::LOCALHOST, bound.port()).into()),
+        None => {
+            Err("Defaulting advertise to localhost is unsafe, please set advertise manually".into())
+        }
+    }
+}
+
+fn log_level(text: &str) -> Result<LevelFilter, String> {
+    Ok(match text.to_ascii_uppercase().as_str() {
+        "TRACE" => LevelFilter::Trace,
+        "DEBUG" => LevelFilter::Debug,
+        "INFO" => LevelFilter::Info,
+        "WARN" => LevelFilter::Warn,
+        "ERROR" => LevelFilter::Error,
+        "OFF" => LevelFilter::Off,
+        _ => {
+            return Err(format!(
+                "Invalid log level: {text}. Valid log levels are: [TRACE DEBUG INFO WARN ERROR OFF]"
+            ));
+        }
+    })
+}
+
+/// Names of 1 to 128 letters, digits, `-` and `_`.
+fn is_pool_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=128).contains(&name.len()) && name.bytes().all(fits)
+}
+
+/// `22,80,8000-9000`, or nothing.
+fn is_port_list(text: &str) -> bool {
+    let port = |t: &str| t.trim().parse::<u16>().ok();
+    text.is_empty()
+        || text.split(',').all(|part| match part.split_once('-') {
+            Some((a, b)) => matches!((port(a), port(b)), (Some(a), Some(b)) if a <= b),
+            None => port(part).is_some(),
+        })
+}
+
+/// `1M`, `500K`, `2G`, with or without a final B; powers of 1,024.
+fn bytes(text: &str) -> Option<u64> {
+    let upper = text.trim().to_ascii_uppercase();
+    let upper = upper.trim_end_matches('B').trim_end_matches('I');
+    let (number, shift) = match upper.chars().last()? {
+        'K' => (&upper[..upper.len() - 1], 10),
+        'M' => (&upper[..upper.len() - 1], 20),
+        'G' => (&upper[..upper.len() - 1], 30),
+        _ => (upper, 0),
+    };
+    number.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn plain(tree: &Tree, name: &str) -> String {
+    tree.text(name).to_owned()
+}
+
+fn attribute(block: &Block, name: &str) -> String {
+    block.get(name).and_then(scalar).unwrap_or_default()
+}
+
+fn absolute(what: &str, text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{what} must be given as an absolute path: got {text}"))
+    }
+}
+
+/// A directory of its own, or `name` below the data directory.
+fn beside(
+    tree: &Tree,
+    key: &str,
+    data_dir: &std::path::Path,
+    name: &str,
+) -> Result<PathBuf, String> {
+    match tree.text(key) {
+        "" => Ok(data_dir.join(name)),
+        given => absolute(&key.rsplit('.').next().unwrap_or(key).replace('_', "-"), given),
+    }
+}
+
+fn unsigned<T: TryFrom<i64>>(tree: &Tree, name: &str) -> Result<T, String> {
+    let n = tree.int(name);
+    T::try_from(n).map_err(|_| format!("{name} must not be {n}"))
+}
+
+fn positive(tree: &Tree, name: &str, default: i64) -> i64 {
+    let n = tree.int(name);
+    if n > 0 { n } else { default }
+}
+
+/// A duration that was checked when it was read; absent or zero means the default.
+fn nanos(tree: &Tree, name: &str, default: i64) -> i64 {
+    duration::parse(tree.text(name)).filter(|n| *n > 0).unwrap_or(default)
+}
+
+/// The printed form: a tree of objects, keys in byte order.
+enum Printed {
+    Leaf(String),
+    Object(BTreeMap<String, Self>),
+}
+
+impl Printed {
+    fn put(&mut self, path: &str, json: String) {
+        let (head, rest) = path.split_once('.').map_or((path, None), |(h, r)| (h, Some(r)));
+        if let Self::Leaf(_) = self {
+            *self = Self::Object(BTreeMap::new());
+        }
+        let Self::Object(map) = self else { return };
+        match rest {
+            None => drop(map.insert(head.to_owned(), Self::Leaf(json))),
+            Some(rest) => map
+                .entry(head.to_owned())
+                .or_insert_with(|| Self::Object(BTreeMap::new()))
+                .put(rest, json),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Leaf(json) => out.extend_from_slice(json.as_bytes()),
+            Self::Object(map) => {
+                out.push(b'{');
+                for (i, (name, value)) in map.iter().enumerate() {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(json(name).as_bytes());
+                    out.push(b':');
+                    value.write(out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+/// Any of our plain values as JSON.
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// A value by its kind, as the reference shows it.
+fn value_json(tree: &Tree, name: &str, kind: Kind) -> String {
+    let given = tree.given(name).is_some();
+    match kind {
+        Kind::Text(_) | Kind::NanosText(_) => json(tree.text(name)),
+        Kind::Secret if given => json("<redacted>"),
+        Kind::Secret => json(""),
+        Kind::MaybeInt | Kind::MaybeBool if !given => "null".to_owned(),
+        Kind::Int(_) | Kind::Count(_) | Kind::MaybeInt => tree.int(name).to_string(),
+        Kind::Float(_) => json(&tree.float(name)),
+        Kind::Bool | Kind::Switch(_) | Kind::MaybeBool => tree.bool(name).to_string(),
+        Kind::Nanos(_) => duration::parse(tree.text(name)).unwrap_or(0).to_string(),
+        Kind::ListNull | Kind::ListAppend if !given => "null".to_owned(),
+        Kind::List(_) | Kind::ListNull | Kind::ListAppend => json(&tree.list(name)),
+        Kind::Strings => json(&tree.strings(name)),
+        Kind::Fixed(text) => text.to_owned(),
+    }
+}
+
+fn print(tree: &Tree, host: &Host, settings: &Settings) -> Vec<u8> {
+    let mut root = Printed::Object(BTreeMap::new());
+    for key in KEYS.iter().filter(|k| !k.go.is_empty()) {
+        root.put(key.go, value_json(tree, key.name, key.kind));
+    }
+    root.put("DevMode", host.dev.to_string());
+    root.put("ConfigPaths", json(&host.paths));
+    root.put("Files", json(&host.files));
+    root.put("NodeName", json(&settings.node_name));
+    root.put("Server.Enabled", settings.server.enabled.to_string());
+    root.put("Client.Enabled", settings.client.enabled.to_string());
+    for (name, bound, told) in [
+        ("HTTP", settings.http[0], settings.advertise_http),
+        ("RPC", settings.rpc, settings.advertise_rpc),
+        ("Serf", settings.serf, settings.advertise_serf),
+    ] {
+        root.put(&format!("Addresses.{name}"), json(&bound.ip().to_string()));
+        root.put(&format!("AdvertiseAddrs.{name}"), json(&told.to_string()));
+    }
+    let plugin = |(name, config): (&String, &Any)| {
+        format!("{{\"Args\":null,\"Config\":{},\"Name\":{}}}", json(config), json(name))
+    };
+    let plugins: Vec<String> = settings.plugins.iter().map(plugin).collect();
+    root.put("Plugins", format!("[{}]", plugins.join(",")));
+    let volumes = &settings.client.host_volumes;
+    let volume = |(name, v): (&String, &HostVolume)| {
+        format!(
+            "{}:{{\"Name\":{},\"Path\":{},\"ReadOnly\":{}}}",
+            json(name),
+            json(name),
+            json(&v.path),
+            v.read_only
+        )
+    };
+    let volumes: Vec<String> = volumes.iter().map(volume).collect();
+    let shown =
+        if volumes.is_empty() { "null".into() } else { format!("{{{}}}", volumes.join(",")) };
+    root.put("Client.HostVolumes", shown);
+    let network = |n: &HostNetwork| {
+        format!(
+            "{{\"CIDR\":{},\"Interface\":{},\"Name\":{},\"ReservedPorts\":{}}}",
+            json(&n.cidr),
+            json(&n.interface),
+            json(&n.name),
+            json(&n.reserved_ports)
+        )
+    };
+    let networks: Vec<String> = settings.client.host_networks.iter().map(network).collect();
+    let shown =
+        if networks.is_empty() { "null".into() } else { format!("[{}]", networks.join(",")) };
+    root.put("Client.HostNetworks", shown);
+    root.put("Consuls", "[]".to_owned());
+    root.put("Vaults", "[]".to_owned());
+    let mut out = Vec::new();
+    root.write(&mut out);
+    out
+}
+
+const SECOND: i64 = 1_000_000_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
