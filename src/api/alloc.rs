@@ -191,8 +191,8 @@ pub struct AllocMetric {
     pub constraint_filtered: Map<i64>,
     pub dimension_exhausted: Map<i64>,
     pub node_pool: String,
-    /// {dc:int}
-    pub nodes_available: Map<i64>,
+    /// Ready nodes of the pool per datacenter; `{}` where there are none.
+    pub nodes_available: BTreeMap<String, i64>,
     pub nodes_evaluated: i64,
     pub nodes_exhausted: i64,
     pub nodes_filtered: i64,

@@ -120,7 +120,7 @@ pub struct NUMA {
 pub struct AllocatedResources {
     pub shared: AllocatedSharedResources,
     /// {task: lifecycle/null}
-    pub task_lifecycles: Map<TaskLifecycleConfig>,
+    pub task_lifecycles: Map<Option<TaskLifecycleConfig>>,
     /// {task: AllocatedTaskResources}
     pub tasks: Map<AllocatedTaskResources>,
 }
