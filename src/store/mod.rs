@@ -1,1 +1,240 @@
 //! The state in LMDB.
+//!
+//! One environment holds the log, the replicated tables, their list stubs and indexes, and the rows
+//! of this node alone. A [`Snap`] reads, a [`Batch`] changes; a batch is one transaction, and
+//! nothing outside of it moves before it commits, so a batch that fails is dropped and run again.
+//!
+//! Values are the JSON bytes that a GET returns, behind a small head (`rows`). Only this module
+//! knows the storage library.
+
+mod apply;
+mod batch;
+mod error;
+mod grow;
+mod local;
+mod log;
+mod reader;
+pub mod rows;
+mod schema;
+pub mod splice;
+mod typed;
+
+pub use batch::{Batch, Touched};
+pub use error::StoreError;
+pub use log::{LogBounds, LogEntry, crc32c};
+pub use reader::{Created, Listed, Reader, Scan};
+pub use rows::{Row, RowHead};
+pub use schema::{Table, keys};
+pub use typed::SCHEDULER;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use heed::{Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
+
+use schema::{Dbs, Indexes, MAX_DBS};
+
+/// How to open the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Size of the map to begin with, in bytes: address space, not memory.
+    pub map_bytes: usize,
+    /// The map grows up to here.
+    pub max_map_bytes: usize,
+    /// False: commits are not flushed to the disk (simulator, throw-away data).
+    pub sync: bool,
+}
+
+impl Default for Options {
+    /// 1 GiB that may grow to 64 GiB (stays at 1 GiB where addresses have 32 bits).
+    fn default() -> Self {
+        let max = usize::try_from(64u64 << 30).unwrap_or(1 << 30);
+        Self { map_bytes: 1 << 30, max_map_bytes: max, sync: true }
+    }
+}
+
+/// The open environment. One process at a time.
+pub struct Store {
+    // Dropped before the lock, so that no one else opens what is not yet closed.
+    env: Env<WithoutTls>,
+    dbs: Dbs,
+    data: File,
+    /// Length of the data file as this process last set or saw it.
+    len: u64,
+    map_bytes: usize,
+    max_map_bytes: usize,
+    _lock: File,
+}
+
+/// Readers in use at a time: this turn's snapshot, an export, some to spare.
+const MAX_READERS: u32 = 16;
+/// Layout of the whole store, in the lock file and in the `meta` database.
+const FORMAT: &str = "format 1";
+const FORMAT_KEY: &[u8] = b"format";
+
+impl Store {
+    /// Opens or creates the store in `dir` (created with mode 0700 where missing).
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] where another process has it open, [`StoreError::Damaged`] where the
+    /// files are not what they were or are of a newer format.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let (mut lock, fresh) = lock(dir)?;
+        let data_path = dir.join("data.mdb");
+        grow::check(&data_path, fresh)?;
+        let map_bytes = grow::round(options.map_bytes);
+        let mut open = EnvOpenOptions::new().read_txn_without_tls();
+        open.map_size(map_bytes).max_dbs(MAX_DBS).max_readers(MAX_READERS);
+        if !options.sync {
+            set_no_sync(&mut open);
+        }
+        let env = open_env(&open, dir)?;
+        let mut txn = env.write_txn()?;
+        let dbs = Dbs::open(&env, &mut txn)?;
+        match dbs.meta.get(&txn, FORMAT_KEY)? {
+            Some(f) if f == FORMAT.as_bytes() => {}
+            Some(f) => {
+                return Err(StoreError::Damaged(format!(
+                    "the store has {:?}, this program reads {FORMAT:?}",
+                    String::from_utf8_lossy(f)
+                )));
+            }
+            None => dbs.meta.put(&mut txn, FORMAT_KEY, FORMAT.as_bytes())?,
+        }
+        txn.commit()?;
+        if fresh {
+            writeln!(lock, "{FORMAT}")?;
+        }
+        let data = OpenOptions::new().read(true).write(true).open(&data_path)?;
+        let len = data.metadata()?.len();
+        let map_bytes = env.info().map_size;
+        let max_map_bytes = grow::round(options.max_map_bytes).max(map_bytes);
+        Ok(Self { env, dbs, data, len, map_bytes, max_map_bytes, _lock: lock })
+    }
+
+    /// A view of what is committed now.
+    pub fn snap(&self) -> Result<Snap<'_>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let indexes = read_indexes(&self.dbs, &txn)?;
+        Ok(Snap { txn, dbs: &self.dbs, indexes })
+    }
+
+    /// A transaction that changes the store. No snapshot of the same store is alive meanwhile.
+    pub fn batch(&mut self) -> Result<Batch<'_>, StoreError> {
+        let info = self.env.info();
+        let page = u64::from(self.env.stat().page_size);
+        let used = (info.last_page_number as u64).saturating_add(1).saturating_mul(page);
+        self.len = grow::keep_ahead(&self.data, self.len, used);
+        let txn = self.env.write_txn()?;
+        let indexes = read_indexes(&self.dbs, &txn)?;
+        Ok(Batch::new(txn, &self.dbs, indexes))
+    }
+
+    /// Doubles the map, after [`StoreError::MapFull`]. The new size in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`] at the cap.
+    pub fn grow(&mut self) -> Result<usize, StoreError> {
+        if self.map_bytes >= self.max_map_bytes {
+            return Err(StoreError::NoSpace);
+        }
+        let bytes = self.map_bytes.saturating_mul(2).min(self.max_map_bytes);
+        resize(&self.env, bytes)?;
+        self.map_bytes = bytes;
+        Ok(bytes)
+    }
+
+    /// Bytes of the map.
+    pub fn map_bytes(&self) -> usize {
+        self.map_bytes
+    }
+
+    /// Bytes of the data file that hold pages.
+    pub fn used_bytes(&self) -> u64 {
+        let page = u64::from(self.env.stat().page_size);
+        (self.env.info().last_page_number as u64).saturating_add(1).saturating_mul(page)
+    }
+}
+
+/// Takes the lock file. True: no store was ever completed here.
+fn lock(dir: &Path) -> Result<(File, bool), StoreError> {
+    let path = dir.join("agent.lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let mut old = String::new();
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            file.read_to_string(&mut old)?;
+            let pid = old.lines().next().and_then(|l| l.trim().parse().ok()).unwrap_or(0);
+            return Err(StoreError::Locked { pid });
+        }
+        Err(std::fs::TryLockError::Error(e)) => return Err(e.into()),
+    }
+    file.read_to_string(&mut old)?;
+    let format = old.lines().nth(1);
+    if let Some(other) = format.filter(|f| *f != FORMAT) {
+        return Err(StoreError::Damaged(format!(
+            "the store has {other:?}, this program reads {FORMAT:?}"
+        )));
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    if format.is_some() {
+        writeln!(file, "{FORMAT}")?;
+    }
+    Ok((file, format.is_none()))
+}
+
+#[expect(unsafe_code, reason = "the storage library marks mapping a file as unsafe")]
+fn open_env(
+    options: &EnvOpenOptions<WithoutTls>,
+    dir: &Path,
+) -> Result<Env<WithoutTls>, StoreError> {
+    // SAFETY: the lock file keeps other processes out, so the map is changed through it alone, and
+    // `grow::check` has compared the file's length with what its meta pages refer to.
+    Ok(unsafe { options.open(dir) }?)
+}
+
+#[expect(unsafe_code, reason = "the storage library marks all flags as unsafe")]
+fn set_no_sync(options: &mut EnvOpenOptions<WithoutTls>) {
+    // SAFETY: without flushes a crash of the machine may lose or damage the file; callers ask for
+    // it where that does not matter. The memory of this process is not affected.
+    unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC) };
+}
+
+#[expect(unsafe_code, reason = "the storage library cannot see that no transaction is alive")]
+fn resize(env: &Env<WithoutTls>, bytes: usize) -> Result<(), StoreError> {
+    // SAFETY: called through `&mut Store` only, and every transaction borrows the store.
+    Ok(unsafe { env.resize(bytes) }?)
+}
+
+fn read_indexes(dbs: &Dbs, txn: &RoTxn<'_>) -> Result<Indexes, StoreError> {
+    match dbs.meta.get(txn, Indexes::KEY)? {
+        None => Ok(Indexes::default()),
+        Some(b) => Indexes::decode(b)
+            .ok_or_else(|| StoreError::Damaged("table indexes are cut".to_owned())),
+    }
+}
+
+/// A consistent view for reading. Cheap; alive for a turn at most.
+pub struct Snap<'s> {
+    txn: RoTxn<'s, WithoutTls>,
+    dbs: &'s Dbs,
+    indexes: Indexes,
+}
+
+impl Snap<'_> {
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes }
+    }
+}

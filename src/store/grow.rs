@@ -1,0 +1,95 @@
+//! The size of the map and of the file below it.
+//!
+//! The map is address space only. The file is kept longer than what the newest meta page names, so
+//! that a file that is shorter has been cut by someone else; reading past its end would kill the
+//! process.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::StoreError;
+
+/// How far the file runs ahead of the last page in use.
+pub(super) const HEADROOM: u64 = 4 << 20;
+
+const WORD: usize = size_of::<usize>();
+/// Page number, padding, flags, bounds.
+const PAGE_HEADER: usize = WORD + 8;
+const META_MAGIC: u32 = 0xBEEF_C0DE;
+const META_VERSION: u32 = 1;
+/// Of one record of a B-tree: padding, flags, depth and five numbers.
+const TREE: usize = 8 + 5 * WORD;
+/// Magic, version, address, map size, two trees; then the last page and the transaction.
+const LAST_PAGE: usize = 8 + 2 * WORD + 2 * TREE;
+
+/// What a meta page tells.
+struct Meta {
+    page_size: u64,
+    last_page: u64,
+    txn: u64,
+}
+
+/// Checks the data file before it is mapped: both meta pages are whole and the file is as long as
+/// the newest of them says. An empty or absent file is fine where `fresh` is true.
+pub(super) fn check(path: &Path, fresh: bool) -> Result<(), StoreError> {
+    let file = match File::open(path) {
+        Ok(f) => f,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && fresh => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StoreError::Damaged(format!("{} is missing", path.display())));
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let len = file.metadata()?.len();
+    if len == 0 && fresh {
+        return Ok(());
+    }
+    let first = meta(&file, 0)
+        .ok_or_else(|| StoreError::Damaged(format!("{}: meta page 0 is bad", path.display())))?;
+    let second = meta(&file, first.page_size)
+        .ok_or_else(|| StoreError::Damaged(format!("{}: meta page 1 is bad", path.display())))?;
+    let newest = if second.txn > first.txn { second } else { first };
+    let need = newest.last_page.saturating_add(1).saturating_mul(newest.page_size);
+    if len < need {
+        return Err(StoreError::Damaged(format!(
+            "{}: file shorter than meta says ({len} < {need} bytes)",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+fn meta(file: &File, at: u64) -> Option<Meta> {
+    let mut page = [0u8; PAGE_HEADER + LAST_PAGE + 2 * WORD];
+    file.read_exact_at(&mut page, at).ok()?;
+    let body = page.get(PAGE_HEADER..)?;
+    let small = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
+    let word = |at: usize| -> Option<u64> {
+        u64::try_from(usize::from_ne_bytes(body.get(at..at + WORD)?.try_into().ok()?)).ok()
+    };
+    if small(0)? != META_MAGIC || small(4)? & 0xff != META_VERSION {
+        return None;
+    }
+    // The page size is kept in the padding of the first tree.
+    let page_size = u64::from(small(8 + 2 * WORD)?);
+    if !page_size.is_power_of_two() || !(256..=65_536).contains(&page_size) {
+        return None;
+    }
+    Some(Meta { page_size, last_page: word(LAST_PAGE)?, txn: word(LAST_PAGE + WORD)? })
+}
+
+/// Lengthens the file where the last page comes near its end; the new length. What the disk
+/// refuses here is no error: the bytes are a hole until pages are written.
+pub(super) fn keep_ahead(file: &File, len: u64, used: u64) -> u64 {
+    if used.saturating_add(HEADROOM) <= len {
+        return len;
+    }
+    let longer = used.saturating_add(2 * HEADROOM);
+    if file.set_len(longer).is_ok() { longer } else { len }
+}
+
+/// Rounds up to what every page size in use divides.
+pub(super) fn round(bytes: usize) -> usize {
+    bytes.max(1 << 16).next_multiple_of(1 << 16)
+}

@@ -1,0 +1,329 @@
+//! Reads that decode: rows as the objects of the API.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::de::DeserializeOwned;
+
+use super::reader::{Reader, must};
+use super::rows::{AllocHead, Row};
+use super::schema::{ix, keys};
+use super::{StoreError, Table, splice};
+use crate::api::{
+    Allocation, Deployment, Evaluation, Job, JobSubmission, JobSummary, Namespace, Node, NodePool,
+    SchedulerConfiguration, Variable,
+};
+
+/// Key of the scheduler's configuration in [`Table::Operator`].
+pub const SCHEDULER: &str = "scheduler";
+
+/// The one place where rows become values.
+pub(super) fn decode<T: DeserializeOwned>(table: Table, json: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(json)
+        .map_err(|e| StoreError::Damaged(format!("a row of {}: {e}", table.name())))
+}
+
+/// Every job version that one read has decoded, by `CreateIndex` and version.
+type Versions = BTreeMap<(u64, u64), Option<Rc<Job>>>;
+
+impl<'t> Reader<'t> {
+    fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.row(table, key)?.map(|row| decode(table, row.json)).transpose()
+    }
+
+    fn get_id<T: DeserializeOwned>(&self, table: Table, id: &str) -> Result<Option<T>, StoreError> {
+        keys::by_uuid(id).map_or(Ok(None), |key| self.get(table, &key))
+    }
+
+    fn get_ids<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<Vec<T>, StoreError> {
+        let mut ids = self.ids(prefix)?;
+        ids.sort_unstable();
+        ids.iter().map(|id| decode(table, must(self.row(table, id)?, table)?.json)).collect()
+    }
+
+    pub fn job(&self, namespace: &str, id: &str) -> Result<Option<Job>, StoreError> {
+        self.get(Table::Job, &keys::job(namespace, id))
+    }
+
+    pub fn job_summary(&self, namespace: &str, id: &str) -> Result<Option<JobSummary>, StoreError> {
+        self.get(Table::JobSummary, &keys::job(namespace, id))
+    }
+
+    pub fn job_submission(
+        &self,
+        namespace: &str,
+        id: &str,
+        version: u64,
+    ) -> Result<Option<JobSubmission>, StoreError> {
+        self.get(Table::JobSubmission, &keys::submission(namespace, id, version))
+    }
+
+    /// A version as it was registered, also one that is no longer listed but still runs.
+    pub fn job_version(
+        &self,
+        namespace: &str,
+        id: &str,
+        create_index: u64,
+        version: u64,
+    ) -> Result<Option<Job>, StoreError> {
+        self.get(Table::JobVersion, &keys::job_version(namespace, id, create_index, version))
+    }
+
+    /// The listed versions of a job, newest first, with their status and stability of today.
+    pub fn job_versions(&self, namespace: &str, id: &str) -> Result<Vec<Job>, StoreError> {
+        self.job_versions_json(namespace, id)?
+            .iter()
+            .map(|json| decode(Table::JobVersion, json))
+            .collect()
+    }
+
+    /// [`Self::job_versions`] as the JSON of each.
+    pub fn job_versions_json(&self, namespace: &str, id: &str) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut out = Vec::new();
+        let Some(newest) = self.row(Table::Job, &keys::job(namespace, id))? else {
+            return Ok(out);
+        };
+        let mut prefix = keys::job_versions(namespace, id);
+        prefix.extend_from_slice(&newest.create().to_be_bytes());
+        for pair in self.scan(Table::JobVersion, &prefix, None, true)? {
+            let (_, row) = pair?;
+            let head = row.job();
+            if head.hidden {
+                continue;
+            }
+            // The newest version is the job itself; the heads of older ones hold what changed
+            // since their rows were written.
+            out.push(if head.version == newest.job().version {
+                newest.json.to_vec()
+            } else {
+                current(&row)?
+            });
+        }
+        Ok(out)
+    }
+
+    /// An allocation without its job.
+    pub fn alloc(&self, id: &str) -> Result<Option<Allocation>, StoreError> {
+        let Some(key) = keys::by_uuid(id) else { return Ok(None) };
+        self.row(Table::Alloc, &key)?.map(|row| alloc(&row)).transpose()
+    }
+
+    /// An allocation with the job version that it runs.
+    pub fn alloc_with_job(&self, id: &str) -> Result<Option<Allocation>, StoreError> {
+        let Some(mut a) = self.alloc(id)? else { return Ok(None) };
+        self.set_job(&mut a, &mut Versions::new())?;
+        Ok(Some(a))
+    }
+
+    /// All allocations of a job id, of earlier incarnations too, with their jobs, by id.
+    pub fn allocs_by_job(&self, namespace: &str, id: &str) -> Result<Vec<Allocation>, StoreError> {
+        self.allocs(&ix::job_prefix(ix::ALLOC_JOB, namespace, id))
+    }
+
+    /// All allocations of a node that are known, with their jobs, by id.
+    pub fn allocs_by_node(&self, node_id: &str) -> Result<Vec<Allocation>, StoreError> {
+        let Some(node) = keys::by_uuid(node_id) else { return Ok(Vec::new()) };
+        self.allocs(&[&[ix::ALLOC_NODE][..], &node].concat())
+    }
+
+    /// The allocations that an evaluation placed or updated, with their jobs, by id.
+    pub fn allocs_by_eval(&self, eval_id: &str) -> Result<Vec<Allocation>, StoreError> {
+        let Some(key) = keys::by_uuid(eval_id) else { return Ok(Vec::new()) };
+        let Some(eval) = self.eval(eval_id)? else { return Ok(Vec::new()) };
+        let mut ids = self.alloc_ids_by_job(&eval.namespace, &eval.job_id)?;
+        let mut out = Vec::new();
+        let mut versions = Versions::new();
+        ids.sort_unstable();
+        for id in ids {
+            let row = must(self.row(Table::Alloc, &id)?, Table::Alloc)?;
+            if row.alloc().eval == key {
+                let mut a = alloc(&row)?;
+                self.set_job(&mut a, &mut versions)?;
+                out.push(a);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The keys of all allocations of a job, in order.
+    pub fn alloc_ids_by_job(&self, namespace: &str, id: &str) -> Result<Vec<[u8; 16]>, StoreError> {
+        let mut ids = self.ids(&ix::job_prefix(ix::ALLOC_JOB, namespace, id))?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The keys of all allocations of a node, in order.
+    pub fn alloc_ids_by_node(&self, node_id: &str) -> Result<Vec<[u8; 16]>, StoreError> {
+        let Some(node) = keys::by_uuid(node_id) else { return Ok(Vec::new()) };
+        let mut ids = self.ids(&[&[ix::ALLOC_NODE][..], &node].concat())?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn allocs(&self, prefix: &[u8]) -> Result<Vec<Allocation>, StoreError> {
+        let mut ids = self.ids(prefix)?;
+        ids.sort_unstable();
+        let mut versions = Versions::new();
+        let mut out = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mut a = alloc(&must(self.row(Table::Alloc, &id)?, Table::Alloc)?)?;
+            self.set_job(&mut a, &mut versions)?;
+            out.push(a);
+        }
+        Ok(out)
+    }
+
+    fn set_job(&self, a: &mut Allocation, versions: &mut Versions) -> Result<(), StoreError> {
+        let at = (a.job_create_index, a.job_version);
+        // One read may span jobs; a version is only reused for its own.
+        if let Some(known) = versions.get(&at)
+            && known.as_ref().is_some_and(|j| j.id == a.job_id && j.namespace == a.namespace)
+        {
+            a.job.clone_from(known);
+            return Ok(());
+        }
+        let job = self.job_version(&a.namespace, &a.job_id, at.0, at.1)?.map(Rc::new);
+        a.job.clone_from(&job);
+        versions.insert(at, job);
+        Ok(())
+    }
+
+    /// An allocation as a GET returns it: `row` with the job version that it runs in its sorted
+    /// place. Without `Job` where the version is gone.
+    pub fn alloc_json_with_job(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let head = row.alloc();
+        let bad = || StoreError::Damaged("an allocation's row".to_owned());
+        let job = match (text(row.json, "Namespace"), text(row.json, "JobID")) {
+            (Some(namespace), Some(id)) => {
+                let key = keys::job_version(&namespace, &id, head.job_create, head.job_version);
+                self.row(Table::JobVersion, &key)?
+            }
+            _ => None,
+        };
+        let at = usize::try_from(head.splice).map_err(|_| bad())?;
+        let (front, back) = row.json.split_at_checked(at).ok_or_else(bad)?;
+        out.reserve(row.json.len() + job.map_or(0, |j| j.json.len()) + 8);
+        out.extend_from_slice(front);
+        if let Some(job) = job {
+            out.extend_from_slice(b"\"Job\":");
+            out.extend_from_slice(job.json);
+            out.push(b',');
+        }
+        out.extend_from_slice(back);
+        Ok(())
+    }
+
+    pub fn evals_by_job(&self, namespace: &str, id: &str) -> Result<Vec<Evaluation>, StoreError> {
+        self.get_ids(Table::Eval, &ix::job_prefix(ix::EVAL_JOB, namespace, id))
+    }
+
+    /// Evaluations that are pending or blocked, of all jobs; what a new leader begins with.
+    pub fn live_evals(&self) -> Result<Vec<Evaluation>, StoreError> {
+        let mut out = Vec::new();
+        for pair in self.scan(Table::Eval, &[], None, false)? {
+            let (_, row) = pair?;
+            if !row.eval().status.terminal() {
+                out.push(decode(Table::Eval, row.json)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The deployments of a job id, by id.
+    pub fn deployments_by_job(
+        &self,
+        namespace: &str,
+        id: &str,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        self.get_ids(Table::Deployment, &ix::job_prefix(ix::DEPLOYMENT_JOB, namespace, id))
+    }
+
+    /// The deployment of a job id with the highest `CreateIndex`.
+    pub fn deployment_latest(
+        &self,
+        namespace: &str,
+        id: &str,
+    ) -> Result<Option<Deployment>, StoreError> {
+        let mut best: Option<Row<'t>> = None;
+        for id in self.ids(&ix::job_prefix(ix::DEPLOYMENT_JOB, namespace, id))? {
+            let row = must(self.row(Table::Deployment, &id)?, Table::Deployment)?;
+            if best.is_none_or(|b| b.create() < row.create()) {
+                best = Some(row);
+            }
+        }
+        best.map(|row| decode(Table::Deployment, row.json)).transpose()
+    }
+
+    pub fn deployment(&self, id: &str) -> Result<Option<Deployment>, StoreError> {
+        self.get_id(Table::Deployment, id)
+    }
+
+    pub fn eval(&self, id: &str) -> Result<Option<Evaluation>, StoreError> {
+        self.get_id(Table::Eval, id)
+    }
+
+    pub fn node(&self, id: &str) -> Result<Option<Node>, StoreError> {
+        self.get_id(Table::Node, id)
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> Result<Vec<Node>, StoreError> {
+        let mut out = Vec::new();
+        for pair in self.scan(Table::Node, &[], None, false)? {
+            out.push(decode(Table::Node, pair?.1.json)?);
+        }
+        Ok(out)
+    }
+
+    pub fn variable(&self, namespace: &str, path: &str) -> Result<Option<Variable>, StoreError> {
+        self.get(Table::Variable, &keys::variable(namespace, path))
+    }
+
+    pub fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError> {
+        self.get(Table::Namespace, &keys::name(name))
+    }
+
+    pub fn node_pool(&self, name: &str) -> Result<Option<NodePool>, StoreError> {
+        self.get(Table::NodePool, &keys::name(name))
+    }
+
+    /// Defaults (all zero) before the first leader has written it.
+    pub fn scheduler_config(&self) -> Result<SchedulerConfiguration, StoreError> {
+        Ok(self.get(Table::Operator, &keys::name(SCHEDULER))?.unwrap_or_default())
+    }
+}
+
+/// Decodes an allocation; what its JSON leaves out comes from the head.
+pub(super) fn alloc(row: &Row<'_>) -> Result<Allocation, StoreError> {
+    let mut a: Allocation = decode(Table::Alloc, row.json)?;
+    let AllocHead { job_version, job_create, .. } = row.alloc();
+    a.job_version = job_version;
+    a.job_create_index = job_create;
+    Ok(a)
+}
+
+/// An older version's JSON with what its head knows better.
+fn current(row: &Row<'_>) -> Result<Vec<u8>, StoreError> {
+    let head = row.job();
+    let modify = row.modify().to_string();
+    let status = format!("\"{}\"", head.status.text());
+    let stable = if head.stable { "true" } else { "false" };
+    splice::patch(
+        row.json,
+        &[
+            ("ModifyIndex", modify.as_bytes()),
+            ("Stable", stable.as_bytes()),
+            ("Status", status.as_bytes()),
+        ],
+    )
+    .ok_or_else(|| StoreError::Damaged("a job version's row".to_owned()))
+}
+
+/// A member that is a string.
+pub(super) fn text(json: &[u8], name: &str) -> Option<String> {
+    serde_json::from_slice(splice::field(json, name)?).ok()
+}
