@@ -582,7 +582,7 @@ impl Need {
             ports |= !n.reserved_ports.is_empty() || !n.dynamic_ports.is_empty();
         }
         for (name, task) in &r.tasks {
-            let phase = match r.task_lifecycles.get(name) {
+            let phase = match r.task_lifecycles.get(name).and_then(Option::as_ref) {
                 Some(l) if l.hook == "prestart" && !l.sidecar => 1,
                 Some(l) if l.hook == "poststop" => 2,
                 _ => 0,
