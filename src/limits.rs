@@ -1,4 +1,5 @@
-//! Every size, count, time-out and default in one place: unit, reason, source, and what happens at the limit.
+//! Every size, count, time-out and default in one place: unit, reason, source, and what happens at
+//! the limit.
 
 /// Longest filter expression, in bytes. Reached: 400. Source: the request line's limit, divided.
 pub const FILTER_BYTES_MAX: usize = 8 << 10;
@@ -12,3 +13,51 @@ pub const SCHED_REGEX_PATTERN_BYTES_MAX: usize = 4096;
 /// Largest compiled form of such a pattern, in bytes; larger ones never match. Bounds memory and,
 /// as matching takes pattern times text, time.
 pub const SCHED_REGEX_PROGRAM_BYTES_MAX: usize = 256 * 1024;
+
+/// One second, in nanoseconds.
+pub const SECOND: u64 = 1_000_000_000;
+
+// ---- Blocking queries ---------------------------------------------------------------------------
+
+/// How long a blocking query waits when it does not say, in nanoseconds. Source: the API, 5 min.
+pub const WAIT_NS_DEFAULT: u64 = 300 * SECOND;
+/// Longest wait of a blocking query before jitter, in nanoseconds; more is cut to it. Source: the
+/// API's promise of 10 min (the reference cuts at 5).
+pub const WAIT_NS_MAX: u64 = 600 * SECOND;
+/// A random part of the wait up to one in this many is added. Source: the API.
+pub const WAIT_JITTER_DIVISOR: u64 = 16;
+
+// ---- Sending ------------------------------------------------------------------------------------
+
+/// Bodies up to this many bytes are copied behind their head and leave in one write; larger ones
+/// are sent from where they are. Source: a copy of 16 KiB costs less than a second part.
+pub const OUT_INLINE_MAX: usize = 16 * 1024;
+/// A stream pauses while this many bytes wait to be sent to its reader. Source: fault list R06.
+pub const OUT_BYTES_MAX: usize = 256 * 1024;
+/// A reader that takes no byte for this long is cut off, in nanoseconds. Source: fault list R06.
+pub const OUT_STALL_NS: u64 = 60 * SECOND;
+/// Bodies below this many bytes are sent as they are, whatever the client accepts.
+/// Source: the recorded reference compresses any size, and clients check for it.
+pub const GZIP_BYTES_MIN: usize = 1;
+
+// ---- HTTP ---------------------------------------------------------------------------------------
+
+/// Largest request head, in bytes. More → 431 and close. Source: the longest recorded client head
+/// is a tenth of it.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most header fields of a request. More → 431 and close.
+pub const HTTP_FIELDS_MAX: usize = 128;
+/// Longest request line, in bytes. More → 414 and close.
+pub const HTTP_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Largest body, in bytes. More → 413 and close, before it is read where its length is announced.
+/// The reference has no limit; an entry of the log must stay far below this one.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of chunk extensions in one body. More → 400 and close.
+pub const HTTP_CHUNK_EXTENSION_BYTES_MAX: usize = 1024;
+/// Most bytes of trailers behind one body. More → 431 and close.
+pub const HTTP_TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// How long a head may take, and a body before its pace counts, in nanoseconds. Longer → 408 and
+/// close. Source: fault list R04, R05.
+pub const HTTP_HEAD_NS_MAX: u64 = 30 * SECOND;
+/// Least pace of a body, in bytes per second, beyond the first half minute.
+pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 240;

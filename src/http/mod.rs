@@ -1,1 +1,13 @@
-//! http
+//! HTTP/1.1 as values: bytes in, requests out; answers in, bytes out. No socket, no clock, no
+//! meaning of a path.
+
+mod body;
+pub mod conn;
+pub mod gzip;
+mod head;
+pub mod query;
+pub mod reply;
+
+pub use conn::Conn;
+pub use head::{Method, Request};
+pub use query::Query;

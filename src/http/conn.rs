@@ -1,0 +1,146 @@
+//! One server connection: bytes go in as they come, whole requests come out in order.
+//!
+//! ```text
+//! Head ──complete──▶ Body ──complete──▶ (Request) ──▶ Head
+//!   └────────refused: Bad, nothing more is read──────┘
+//! ```
+//!
+//! The caller takes the next request only after it has answered the one before, and does not read
+//! from the socket meanwhile: what a peer can make this side hold is one buffer and one body. A
+//! connection without a request in progress holds no memory beyond this struct.
+
+use super::body::Body;
+use super::head::{self, Request};
+use super::reply::Reject;
+use crate::limits::{HTTP_BODY_BYTES_PER_SECOND_MIN, HTTP_HEAD_NS_MAX, SECOND};
+
+#[derive(Debug)]
+pub enum Event {
+    Request(Request),
+    /// Send `100 Continue`, then ask again.
+    Continue,
+    /// Send this, then close.
+    Bad(Reject),
+}
+
+#[derive(Debug, Default)]
+pub struct Conn {
+    buf: Vec<u8>,
+    pending: Option<Box<Pending>>,
+    /// When the first byte of the request in progress came, mono ns; 0: none is in progress.
+    begun_ns: u64,
+    /// An empty line before the request was skipped.
+    skipped: bool,
+    dead: bool,
+}
+
+/// A request whose body is on its way.
+#[derive(Debug)]
+struct Pending {
+    request: Request,
+    body: Body,
+    expects: bool,
+}
+
+impl Conn {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes bytes that the peer sent.
+    pub fn feed(&mut self, now_ns: u64, bytes: &[u8]) {
+        if self.dead || bytes.is_empty() {
+            return;
+        }
+        if self.begun_ns == 0 {
+            self.begun_ns = now_ns.max(1);
+        }
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// What the bytes so far amount to; `None` until there is more.
+    pub fn next(&mut self, now_ns: u64) -> Option<Event> {
+        if self.dead {
+            return None;
+        }
+        let event = match self.step(now_ns) {
+            Ok(event) => event,
+            Err(reject) => {
+                self.dead = true;
+                self.buf = Vec::new();
+                self.pending = None;
+                Some(Event::Bad(reject))
+            }
+        };
+        if self.buf.is_empty() {
+            self.buf = Vec::new();
+        }
+        event
+    }
+
+    /// By when the rest of the request must be here, mono ns: 30 s for a head, and for a body as
+    /// long as it comes at a decent pace.
+    pub fn deadline(&self) -> Option<u64> {
+        if self.begun_ns == 0 || self.dead {
+            return None;
+        }
+        let pace = self
+            .pending
+            .as_ref()
+            .map_or(0, |p| p.body.bytes.len() as u64 / HTTP_BODY_BYTES_PER_SECOND_MIN * SECOND);
+        Some(self.begun_ns.saturating_add(HTTP_HEAD_NS_MAX).saturating_add(pace))
+    }
+
+    fn step(&mut self, now_ns: u64) -> Result<Option<Event>, Reject> {
+        if self.pending.is_none() {
+            if !self.skipped && self.buf.starts_with(b"\r\n") {
+                // One empty line before a request is forgiven (RFC 9112, section 2.2); the parser
+                // would forgive any number.
+                self.consume(2, now_ns);
+                self.skipped = true;
+            }
+            if self.buf.is_empty() {
+                return Ok(None);
+            }
+            if matches!(self.buf.first(), Some(b'\r' | b'\n')) && self.buf.as_slice() != b"\r" {
+                return Err(Reject::bad("malformed request"));
+            }
+            let Some(head) = head::parse(&self.buf)? else { return Ok(None) };
+            self.skipped = false;
+            let body = Body::new(head.framing);
+            let (len, expects) = (head.len, head.expects && !body.is_done());
+            if body.is_done() {
+                self.consume(len, now_ns);
+                return Ok(Some(Event::Request(head.request)));
+            }
+            self.consume_keeping_begin(len);
+            self.begun_ns = now_ns.max(1);
+            self.pending = Some(Box::new(Pending { request: head.request, body, expects }));
+        }
+        let Some(pending) = &mut self.pending else { return Ok(None) };
+        let used = pending.body.feed(&self.buf)?;
+        if pending.body.is_done() {
+            let Some(mut pending) = self.pending.take() else { return Ok(None) };
+            pending.request.body = std::mem::take(&mut pending.body.bytes);
+            self.consume(used, now_ns);
+            return Ok(Some(Event::Request(pending.request)));
+        }
+        let waits = std::mem::take(&mut pending.expects) && used == 0;
+        self.consume_keeping_begin(used);
+        Ok(waits.then_some(Event::Continue))
+    }
+
+    /// Drops bytes at the end of a request; what is left begins the next one.
+    fn consume(&mut self, n: usize, now_ns: u64) {
+        self.consume_keeping_begin(n);
+        self.begun_ns = if self.buf.is_empty() { 0 } else { now_ns.max(1) };
+    }
+
+    fn consume_keeping_begin(&mut self, n: usize) {
+        if n >= self.buf.len() {
+            self.buf.clear();
+        } else {
+            self.buf.drain(..n);
+        }
+    }
+}
