@@ -17,3 +17,8 @@ pub mod sched;
 pub mod server;
 pub mod stdx;
 pub mod store;
+
+/// The level of the API that is served: what `Version` fields of the API say.
+pub const API_VERSION: &str = "2.0.5";
+/// vardo's own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,1 +1,236 @@
-//! routes
+//! From a request to its answer: what each path of the API means.
+//!
+//! A handler reads the state through a [`Reader`] and returns a value: an answer, a command to be
+//! put into the log, or something only the agent can do. It never writes, waits, or touches a
+//! socket. Blocking queries are not its business either: it names the index of what it read and
+//! what to watch, and the agent holds the request and asks again.
+
+mod absent;
+mod agent;
+pub mod answer;
+mod client_alloc;
+mod cluster;
+mod nodes;
+pub mod params;
+pub mod table;
+mod variables;
+
+use std::rc::Rc;
+
+use crate::api::ApiError;
+pub use crate::client::ClientRequest;
+use crate::command::{Applied, Command};
+use crate::http::{Method, Request};
+use crate::stdx::{Entropy, Now};
+use crate::store::{Reader, keys};
+
+pub use answer::{Answer, Body, Watch};
+pub use params::Params;
+
+/// What handlers know of the agent that they run in. Changes only between turns.
+#[derive(Clone, Debug, Default)]
+pub struct AgentInfo {
+    pub region: String,
+    pub datacenter: String,
+    /// Name of this agent, without the region.
+    pub name: String,
+    /// Identity of the server in the cluster (36 characters); empty on agents without one.
+    pub server_id: String,
+    /// `ip:port` that other agents reach this one at.
+    pub rpc_addr: String,
+    /// Host and port of the gossip name, which only members' answers print.
+    pub serf_addr: String,
+    pub http_addr: String,
+    pub server: bool,
+    pub client: bool,
+    /// Whether this server leads, and may answer reads of mode `default`.
+    pub leads: bool,
+    /// RPC address of the leader, where one is known.
+    pub leader_addr: Option<String>,
+    /// Milliseconds since the leader was last heard of; zero on the leader.
+    pub last_contact_ms: u64,
+    /// For `stats.raft` of `/v1/agent/self`.
+    pub raft: RaftInfo,
+    /// The merged configuration as `/v1/agent/self` prints it.
+    pub config_json: Rc<[u8]>,
+    /// Identity of the node that this agent is; empty on agents without a client.
+    pub node_id: String,
+    pub debug: bool,
+    /// Number of allocations that the client holds, and its heartbeat, for `stats.client`.
+    pub client_allocs: usize,
+    pub heartbeat_ttl_ns: i64,
+    pub acl_enabled: bool,
+    /// Defaults and limits for jobs (`server.job_default_priority`, …).
+    pub job_default_priority: i64,
+    pub job_max_priority: i64,
+    pub job_max_count: i64,
+    /// Bytes.
+    pub job_max_source_size: u64,
+    /// Processors of this machine.
+    pub cpus: usize,
+    /// When the agent was started, ns since the epoch.
+    pub started_ns: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RaftInfo {
+    pub term: u64,
+    pub last_index: u64,
+    pub last_term: u64,
+    pub commit: u64,
+    pub applied: u64,
+}
+
+/// One request and all that may be known to answer it.
+pub struct Ctx<'c> {
+    pub now: Now,
+    pub reader: Reader<'c>,
+    pub agent: &'c AgentInfo,
+    /// For the ids that a command carries.
+    pub entropy: &'c mut dyn Entropy,
+    pub req: &'c Request,
+    pub params: &'c Params,
+    /// The decoded path behind the route's prefix (`web/summary` for `/v1/job/web/summary`).
+    pub rest: &'c str,
+}
+
+impl Ctx<'_> {
+    /// PUT and POST are the same almost everywhere.
+    pub fn is_write(&self) -> bool {
+        matches!(self.req.method, Method::Put | Method::Post)
+    }
+
+    pub fn is_get(&self) -> bool {
+        self.req.method == Method::Get
+    }
+
+    pub fn is_delete(&self) -> bool {
+        self.req.method == Method::Delete
+    }
+
+    /// A new random id, 36 characters.
+    pub fn new_id(&mut self) -> String {
+        crate::stdx::uuid::new(self.entropy)
+    }
+
+    /// Reads the body, which must not be empty.
+    ///
+    /// # Errors
+    /// 400 `Request body is empty`, or the decoder's text.
+    pub fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, ApiError> {
+        if self.req.body.is_empty() {
+            return Err(ApiError::bad("Request body is empty"));
+        }
+        crate::stdx::json::decode(&self.req.body).map_err(|e| ApiError::bad(e.to_string()))
+    }
+}
+
+/// The end of a write: makes the answer from what apply said, on a state that contains the change.
+pub type Reply = Box<dyn FnOnce(Reader<'_>, u64, Applied) -> Result<Answer, ApiError>>;
+
+/// What is to happen for a request.
+pub enum Outcome {
+    Answer(Answer),
+    /// Into the log; `Reply` runs once the entry is durable and applied.
+    Propose(Box<Command>, Reply),
+    /// For the node that this agent runs.
+    Client(ClientRequest),
+    /// Files of an allocation, read or followed by the agent.
+    Files(FilesRequest),
+    /// Collect all garbage now.
+    SystemGc,
+    /// Read the configuration again, as on SIGHUP.
+    Reload,
+}
+
+impl From<Answer> for Outcome {
+    fn from(a: Answer) -> Self {
+        Self::Answer(a)
+    }
+}
+
+/// Which part of an allocation's directory to read, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilesRequest {
+    pub alloc: String,
+    pub op: FilesOp,
+    /// Relative to the allocation's directory.
+    pub path: String,
+    pub offset: i64,
+    /// Zero: to the end.
+    pub limit: i64,
+    /// Offset counts from the end.
+    pub from_end: bool,
+    pub follow: bool,
+    /// Raw bytes instead of frames.
+    pub plain: bool,
+    pub task: String,
+    /// `stdout` or `stderr`.
+    pub kind: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilesOp {
+    Ls,
+    Stat,
+    Cat,
+    ReadAt,
+    Stream,
+    Logs,
+}
+
+/// The key of an object with a UUID.
+///
+/// # Errors
+/// 500 with the reference's text for an id that is none; `what` is `alloc`, `eval`, `node` or
+/// `deployment`.
+pub fn uuid_key(what: &str, id: &str) -> Result<[u8; 16], ApiError> {
+    keys::by_uuid(id).ok_or_else(|| {
+        ApiError::failed(format!("{what} lookup failed: index error: {}", uuid_fault(id)))
+    })
+}
+
+/// Why an id is none.
+fn uuid_fault(id: &str) -> String {
+    if id.len() != 36 {
+        return "UUID must be 36 characters".to_owned();
+    }
+    match id.chars().find(|c| !c.is_ascii_hexdigit() && *c != '-') {
+        Some(c) => format!(
+            "Invalid UUID: encoding/hex: invalid byte: U+{:04X} {}",
+            u32::from(c),
+            if c.is_ascii_graphic() { format!("'{c}'") } else { String::new() }
+        ),
+        None => "Invalid UUID: Input (without hyphens) must be even length".to_owned(),
+    }
+}
+
+/// Finds the handler for a request and runs it.
+///
+/// # Errors
+/// Whatever the request is to be refused with.
+pub fn dispatch(ctx: &mut Ctx<'_>) -> Result<Outcome, ApiError> {
+    let Some((route, rest)) = table::find(ctx.req.path()) else {
+        return Ok(Outcome::Answer(Answer::unknown_path()));
+    };
+    let mut inner = Ctx {
+        now: ctx.now,
+        reader: ctx.reader,
+        agent: ctx.agent,
+        entropy: &mut *ctx.entropy,
+        req: ctx.req,
+        params: ctx.params,
+        rest,
+    };
+    (route.run)(&mut inner)
+}
+
+/// 405 with the recorded text.
+pub fn invalid_method() -> ApiError {
+    ApiError::new(405, "Invalid method")
+}
+
+/// For parts of the API that are known but not served: 501 with a sentence.
+pub fn not_served(what: &str) -> ApiError {
+    ApiError::missing(format!("{what} is not served by this version of vardo"))
+}

@@ -1,0 +1,186 @@
+//! What is known but not served, or served as by a cluster that has none of it.
+
+use super::{Answer, Ctx, Outcome, Watch, invalid_method, not_served};
+use crate::api::ApiError;
+use crate::store::Table;
+
+type Result = std::result::Result<Outcome, ApiError>;
+
+/// A list that is empty as long as nothing can be put into it.
+fn empty_list(ctx: &Ctx<'_>, table: Table) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    let index = ctx.reader.table_index(table);
+    let watch = Watch::Tables(table.bit());
+    Ok(Answer::bytes(b"[]".to_vec()).query(index).watching(watch).into())
+}
+
+/// `/v1/services`
+pub fn services(ctx: &mut Ctx<'_>) -> Result {
+    empty_list(ctx, Table::Service)
+}
+
+/// `/v1/service/*`: no service registers itself yet.
+pub fn service(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.is_delete() {
+        return Err(not_served("Deregistering of services"));
+    }
+    empty_list(ctx, Table::Service)
+}
+
+/// `/v1/scaling/policies`
+pub fn scaling_policies(ctx: &mut Ctx<'_>) -> Result {
+    empty_list(ctx, Table::ScalingPolicy)
+}
+
+/// `/v1/scaling/policy/*`
+pub fn scaling_policy(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    let index = ctx.reader.table_index(Table::ScalingPolicy);
+    Ok(Answer::text(404, "policy not found").query(index).into())
+}
+
+/// `/v1/volumes`
+pub fn volumes(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.is_write() {
+        return Err(not_served("Registering of volumes"));
+    }
+    empty_list(ctx, Table::Volume)
+}
+
+/// `/v1/volume/*`, `/v1/volumes/*`
+pub fn volume(_: &mut Ctx<'_>) -> Result {
+    Err(not_served("Volumes beyond their list"))
+}
+
+/// `/v1/plugins`: no CSI plugin can run yet.
+pub fn plugins(ctx: &mut Ctx<'_>) -> Result {
+    empty_list(ctx, Table::Volume)
+}
+
+/// `/v1/plugin/csi/*`
+pub fn plugin(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    let index = ctx.reader.table_index(Table::Volume);
+    Ok(Answer::text(404, "plugin not found").query(index).into())
+}
+
+/// `/v1/search`, `/v1/search/fuzzy`
+pub fn search(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_write() {
+        return Err(invalid_method());
+    }
+    Err(not_served("Search"))
+}
+
+/// `/v1/event/stream`
+pub fn events(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    Err(not_served("The event stream"))
+}
+
+/// `/v1/acl/*`: access control is off, and cannot be turned on yet.
+pub fn acl(ctx: &mut Ctx<'_>) -> Result {
+    let known = match ctx.rest {
+        "bootstrap" | "login" | "oidc/auth-url" | "oidc/complete-auth" => ctx.is_write(),
+        "identity/client-introduction-token" => ctx.is_write(),
+        "policies" | "tokens" | "roles" | "auth-methods" | "binding-rules" | "policy/self" => {
+            ctx.is_get()
+        }
+        "token" | "role" | "auth-method" | "binding-rule" => ctx.is_write(),
+        "token/onetime" | "token/onetime/exchange" => ctx.is_write(),
+        rest => {
+            let noun = rest.split('/').next().unwrap_or_default();
+            if !["policy", "token", "role", "auth-method", "binding-rule"].contains(&noun) {
+                return Ok(Answer::unknown_path().into());
+            }
+            ctx.is_get() || ctx.is_write() || ctx.is_delete()
+        }
+    };
+    if known { Err(ApiError::bad("ACL support disabled")) } else { Err(invalid_method()) }
+}
+
+/// `/v1/operator/raft/*` beyond the configuration.
+pub fn raft(ctx: &mut Ctx<'_>) -> Result {
+    match ctx.rest {
+        "peer" if ctx.is_delete() => Err(not_served("Removing servers")),
+        "transfer-leadership" if ctx.is_write() => Err(not_served("Moving the leadership")),
+        rest if rest.starts_with("configuration") => super::agent::raft_configuration(ctx),
+        _ => Err(ApiError::not_found("Invalid method")),
+    }
+}
+
+/// `/v1/operator/snapshot`
+pub fn snapshot(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.is_get() || ctx.is_write() {
+        return Err(not_served("Snapshots"));
+    }
+    Err(invalid_method())
+}
+
+/// `/v1/operator/keyring/*`
+pub fn keyring(ctx: &mut Ctx<'_>) -> Result {
+    match ctx.rest {
+        "keys" | "rotate" => Err(not_served("The keyring")),
+        rest if rest.starts_with("key/") => Err(not_served("The keyring")),
+        _ => Err(invalid_method()),
+    }
+}
+
+/// `/v1/operator/license`
+pub fn license(ctx: &mut Ctx<'_>) -> Result {
+    match ctx.req.method {
+        crate::http::Method::Get => Ok(Answer { status: 204, ..Answer::default() }.into()),
+        crate::http::Method::Put => enterprise(ctx),
+        _ => Err(invalid_method()),
+    }
+}
+
+/// `/v1/operator/utilization`
+pub fn utilization(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.req.method == crate::http::Method::Post {
+        return enterprise(ctx);
+    }
+    Err(invalid_method())
+}
+
+/// `/v1/operator/upgrade-check/*`
+pub fn upgrade_check(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.rest != "vault-workload-identity" {
+        return Err(ApiError::not_found(format!("Path {} not found", ctx.req.path())));
+    }
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    let index = ctx.reader.index();
+    let body = serde_json::json!({
+        "Index": index, "JobsWithoutVaultIdentity": [], "KnownLeader": true, "LastContact": 0,
+        "NextToken": "", "OutdatedNodes": [], "VaultTokens": null,
+    });
+    Ok(Answer::json(&body).query(index).into())
+}
+
+/// Quotas, Sentinel and recommendations: the reference answers so without a licence.
+pub fn enterprise(_: &mut Ctx<'_>) -> Result {
+    Err(ApiError::missing("Nomad Enterprise only endpoint"))
+}
+
+/// `/v1/jobs/parse`
+pub fn parse(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_write() {
+        return Err(invalid_method());
+    }
+    Err(not_served("Parsing of HCL job files"))
+}
+
+/// `/ui/`
+pub fn ui(_: &mut Ctx<'_>) -> Result {
+    Err(not_served("The web page"))
+}

@@ -1,0 +1,162 @@
+//! `/v1/client/*` but for files: what is asked of the node itself.
+
+use serde::Deserialize;
+
+use super::{Answer, Ctx, FilesRequest, Outcome, invalid_method, not_served, uuid_key};
+use crate::api::ApiError;
+use crate::client::ClientRequest;
+use crate::http::{Method, Query};
+use crate::store::Table;
+
+type Result = std::result::Result<Outcome, ApiError>;
+
+/// `/v1/client/allocation/{id}/{op}`
+pub fn allocation(ctx: &mut Ctx<'_>) -> Result {
+    let Some((alloc, op)) = ctx.rest.split_once('/') else {
+        return Err(ApiError::not_found("resource not found"));
+    };
+    let alloc = alloc.to_owned();
+    match op {
+        "stats" => {
+            here(ctx, &alloc)?;
+            let q = Query::new(ctx.req.query());
+            let task = q.get("task").unwrap_or_default().into_owned();
+            Ok(Outcome::Client(ClientRequest::Stats { alloc, task }))
+        }
+        "restart" => restart(ctx, alloc),
+        "signal" => signal(ctx, alloc),
+        "gc" => {
+            here(ctx, &alloc)?;
+            Ok(Outcome::Client(ClientRequest::Gc { alloc }))
+        }
+        "checks" => {
+            here(ctx, &alloc)?;
+            // No service has checks yet, so none has results.
+            Ok(Answer::bytes(b"null".to_vec()).into())
+        }
+        "exec" => Err(not_served("Running commands inside of tasks")),
+        "snapshot" => Err(not_served("Moving the data of allocations between nodes")),
+        "pause" => match ctx.req.method {
+            Method::Get | Method::Put | Method::Post => Err(ApiError::failed("Enterprise only")),
+            _ => Err(invalid_method()),
+        },
+        _ => Err(ApiError::not_found("resource not found")),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct RestartBody {
+    task_name: String,
+    all_tasks: bool,
+}
+
+fn restart(ctx: &mut Ctx<'_>, alloc: String) -> Result {
+    here(ctx, &alloc)?;
+    let body: RestartBody =
+        if ctx.req.body.is_empty() { RestartBody::default() } else { ctx.body()? };
+    if body.all_tasks && !body.task_name.is_empty() {
+        return Err(ApiError::failed("task name cannot be set when restarting all tasks"));
+    }
+    let (task, all) = (body.task_name, body.all_tasks);
+    Ok(Outcome::Client(ClientRequest::Restart { alloc, task, all }))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct SignalBody {
+    signal: String,
+    task: String,
+}
+
+fn signal(ctx: &mut Ctx<'_>, alloc: String) -> Result {
+    if !ctx.is_write() {
+        return Err(invalid_method());
+    }
+    if ctx.req.body.is_empty() {
+        return Err(ApiError::bad("Failed to decode body: Request body is empty"));
+    }
+    let body: SignalBody =
+        ctx.body().map_err(|e| ApiError::bad(format!("Failed to decode body: {}", e.text)))?;
+    here(ctx, &alloc)?;
+    Ok(Outcome::Client(ClientRequest::Signal { alloc, task: body.task, signal: body.signal }))
+}
+
+/// The allocation must be known, and run on this node.
+///
+/// # Errors
+/// 404 for one that is unknown, 500 for an id that is none.
+pub fn here(ctx: &Ctx<'_>, alloc: &str) -> std::result::Result<(), ApiError> {
+    let key = uuid_key("alloc", alloc)?;
+    if ctx.reader.row(Table::Alloc, &key)?.is_none() {
+        return Err(ApiError::not_found(format!("Unknown allocation \"{alloc}\"")));
+    }
+    Ok(())
+}
+
+/// `/v1/client/gc`
+pub fn gc(ctx: &mut Ctx<'_>) -> Result {
+    node_here(ctx, 500)?;
+    Ok(Outcome::Client(ClientRequest::GcAll))
+}
+
+/// `/v1/client/stats`
+pub fn stats(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    node_here(ctx, 404)?;
+    Ok(Outcome::Client(ClientRequest::HostStats(Box::default())))
+}
+
+/// `/v1/client/metadata`
+pub fn metadata(ctx: &mut Ctx<'_>) -> Result {
+    match ctx.req.method {
+        Method::Get => {
+            node_here(ctx, 404)?;
+            Ok(Outcome::Client(ClientRequest::MetaGet))
+        }
+        Method::Put | Method::Post => {
+            node_here(ctx, 404)?;
+            if ctx.req.body.is_empty() {
+                return Err(ApiError::bad("Request body is empty"));
+            }
+            Ok(Outcome::Client(ClientRequest::MetaSet { body: ctx.req.body.clone() }))
+        }
+        _ => Err(invalid_method()),
+    }
+}
+
+/// `/v1/client/identity*`
+pub fn identity(_: &mut Ctx<'_>) -> Result {
+    Err(not_served("Identities of nodes"))
+}
+
+/// The node that `node_id` names must be this one; `unknown` is the status for one that no
+/// server knows.
+fn node_here(ctx: &Ctx<'_>, unknown: u16) -> std::result::Result<(), ApiError> {
+    let id = Query::new(ctx.req.query()).get("node_id").unwrap_or_default().into_owned();
+    if id.is_empty() {
+        if ctx.agent.client {
+            return Ok(());
+        }
+        return Err(ApiError::bad("No local Node and node_id not provided"));
+    }
+    let key = uuid_key("node", &id)?;
+    if ctx.reader.row(Table::Node, &key)?.is_none() {
+        return Err(ApiError::new(unknown, format!("Unknown node {id}")));
+    }
+    if id != ctx.agent.node_id {
+        return Err(ApiError::not_found("No path to node"));
+    }
+    Ok(())
+}
+
+/// Hands a request for files to the agent once the allocation is known.
+///
+/// # Errors
+/// As [`here`].
+pub fn files(ctx: &Ctx<'_>, request: FilesRequest) -> Result {
+    here(ctx, &request.alloc)?;
+    Ok(Outcome::Files(request))
+}

@@ -1,0 +1,224 @@
+//! Namespaces, the operator's settings, the system's housekeeping, and public keys.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Ctx, Outcome, Watch, invalid_method, not_served};
+use crate::api::{ApiError, SchedulerConfiguration};
+use crate::command::{Applied, Command};
+use crate::http::{Method, Query};
+use crate::stdx::{duration, json as codec};
+use crate::store::{Table, keys};
+
+type Result = std::result::Result<Outcome, ApiError>;
+
+/// `/v1/namespaces`: by name, all of them, or those with a prefix.
+pub fn namespaces(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    let mut body = vec![b'['];
+    let prefix = ctx.params.prefix.as_bytes();
+    for pair in ctx.reader.scan(Table::Namespace, prefix, None, false)? {
+        let (_, row) = pair?;
+        if body.len() > 1 {
+            body.push(b',');
+        }
+        body.extend_from_slice(row.json);
+    }
+    body.push(b']');
+    let index = ctx.reader.table_index(Table::Namespace).max(1);
+    let watch = Watch::Tables(Table::Namespace.bit());
+    Ok(Answer::bytes(body).query(index).watching(watch).into())
+}
+
+/// `/v1/namespace` and `/v1/namespace/{name}`
+pub fn namespace(ctx: &mut Ctx<'_>) -> Result {
+    let exact = ctx.req.path() == "/v1/namespace";
+    if ctx.is_get() && !exact {
+        if ctx.rest.is_empty() {
+            return Err(ApiError::bad("Missing Namespace Name"));
+        }
+        let key = keys::name(ctx.rest);
+        let watch = Watch::Row(Table::Namespace, key.as_slice().into());
+        let answer = match ctx.reader.row(Table::Namespace, &key)? {
+            Some(row) => Answer::bytes(row.json.to_vec()).query(row.modify().max(1)),
+            None => Answer::text(404, "Namespace not found")
+                .query(ctx.reader.table_index(Table::Namespace).max(1)),
+        };
+        return Ok(answer.watching(watch).into());
+    }
+    if ctx.is_write() || (ctx.is_delete() && !exact) {
+        return Err(not_served("Changing namespaces"));
+    }
+    Err(invalid_method())
+}
+
+/// `/v1/operator/scheduler/configuration`
+pub fn scheduler_config(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.is_get() {
+        let config = ctx.reader.scheduler_config()?;
+        let index = config.modify_index;
+        let body = json!({
+            "Index": index,
+            "KnownLeader": ctx.agent.leader_addr.is_some(),
+            "LastContact": 0,
+            "NextToken": "",
+            "SchedulerConfig": config,
+        });
+        return Ok(Answer::json(&body).query(index).into());
+    }
+    if !ctx.is_write() {
+        return Err(invalid_method());
+    }
+    let config: SchedulerConfiguration = codec::decode(&ctx.req.body)
+        .map_err(|e| ApiError::bad(format!("Error parsing scheduler config: {e}")))?;
+    match config.scheduler_algorithm.as_str() {
+        "" | "binpack" | "spread" => {}
+        other => return Err(ApiError::bad(format!("invalid scheduler algorithm: {other}"))),
+    }
+    let check = check_param(ctx)?;
+    Ok(Outcome::Propose(
+        Box::new(Command::SchedulerConfig { config: Box::new(config), check }),
+        Box::new(move |_, index, applied| match applied {
+            Applied::Refused(e) => Err(e),
+            applied => {
+                let updated = !matches!(applied, Applied::Checked(false));
+                Ok(Answer::json(&json!({ "Index": index, "Updated": updated })).index(index))
+            }
+        }),
+    ))
+}
+
+fn check_param(ctx: &Ctx<'_>) -> std::result::Result<Option<u64>, ApiError> {
+    let Some(text) = Query::new(ctx.req.query()).get("cas") else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        ApiError::bad(format!(
+            "Error parsing cas value: strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        ))
+    })
+}
+
+/// The settings of autopilot, in the order in which the reference prints them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, rename_all = "PascalCase", rename = "")]
+struct Autopilot {
+    last_contact_threshold: String,
+    server_stabilization_time: String,
+    cleanup_dead_servers: bool,
+    max_trailing_logs: u64,
+    min_quorum: u64,
+    enable_redundancy_zones: bool,
+    disable_upgrade_migration: bool,
+    enable_custom_upgrades: bool,
+}
+
+impl Default for Autopilot {
+    fn default() -> Self {
+        Self {
+            last_contact_threshold: "200ms".to_owned(),
+            server_stabilization_time: "10s".to_owned(),
+            cleanup_dead_servers: true,
+            max_trailing_logs: 250,
+            min_quorum: 0,
+            enable_redundancy_zones: false,
+            disable_upgrade_migration: false,
+            enable_custom_upgrades: false,
+        }
+    }
+}
+
+impl Autopilot {
+    fn print(&self, create: u64, modify: u64) -> String {
+        format!(
+            "{{\"LastContactThreshold\":\"{}\",\"ServerStabilizationTime\":\"{}\",\
+             \"CleanupDeadServers\":{},\"MaxTrailingLogs\":{},\"MinQuorum\":{},\
+             \"EnableRedundancyZones\":{},\"DisableUpgradeMigration\":{},\
+             \"EnableCustomUpgrades\":{},\"CreateIndex\":{create},\"ModifyIndex\":{modify}}}",
+            self.last_contact_threshold,
+            self.server_stabilization_time,
+            self.cleanup_dead_servers,
+            self.max_trailing_logs,
+            self.min_quorum,
+            self.enable_redundancy_zones,
+            self.disable_upgrade_migration,
+            self.enable_custom_upgrades,
+        )
+    }
+}
+
+/// `/v1/operator/autopilot/configuration`
+pub fn autopilot_config(ctx: &mut Ctx<'_>) -> Result {
+    let row = ctx.reader.row(Table::Operator, b"autopilot")?;
+    if ctx.is_get() {
+        let (create, modify) = row.as_ref().map_or((0, 0), |r| (r.create(), r.modify()));
+        let config = row.and_then(|r| codec::decode(r.json).ok()).unwrap_or_default();
+        let config: Autopilot = config;
+        return Ok(Answer::bytes(config.print(create, modify).into_bytes()).into());
+    }
+    if ctx.req.method != Method::Put {
+        return Err(ApiError::not_found("Invalid method"));
+    }
+    let mut config: Autopilot = codec::decode(&ctx.req.body)
+        .map_err(|e| ApiError::bad(format!("Error parsing autopilot config: {e}")))?;
+    for text in [&mut config.last_contact_threshold, &mut config.server_stabilization_time] {
+        let ns = match text.as_str() {
+            "" => 0,
+            t => duration::parse(t).ok_or_else(|| {
+                ApiError::bad(format!(
+                    "Error parsing autopilot config: time: invalid duration \"{t}\""
+                ))
+            })?,
+        };
+        *text = duration::Go(ns).to_string();
+    }
+    let check = check_param(ctx)?;
+    let json = config.print(0, 0);
+    Ok(Outcome::Propose(
+        Box::new(Command::OperatorDocument { name: "autopilot".to_owned(), json, check }),
+        Box::new(move |_, _, applied| match applied {
+            Applied::Refused(e) => Err(e),
+            applied => Ok(Answer::json(&!matches!(applied, Applied::Checked(false)))),
+        }),
+    ))
+}
+
+/// `/v1/system/gc`
+pub fn system_gc(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.req.method != Method::Put {
+        return Err(invalid_method());
+    }
+    Ok(Outcome::SystemGc)
+}
+
+/// `/v1/system/reconcile/summaries`
+pub fn reconcile_summaries(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.req.method != Method::Put {
+        return Err(invalid_method());
+    }
+    Ok(Outcome::Propose(
+        Box::new(Command::ReconcileSummaries),
+        Box::new(|_, _, _| Ok(Answer::empty())),
+    ))
+}
+
+/// `/.well-known/jwks.json`: the public halves of the keys that sign identities.
+pub fn jwks(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    // Identities are not signed yet, so there is no key to publish.
+    let mut answer = Answer::json(&json!({ "keys": Vec::<Value>::new() }))
+        .query(ctx.reader.table_index(Table::Operator))
+        .watching(Watch::Tables(Table::Operator.bit()));
+    answer.headers.push(("Cache-Control", "max-age=900".to_owned()));
+    Ok(answer.into())
+}
+
+/// `/.well-known/openid-configuration`
+pub fn openid(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    Err(ApiError::not_found("OIDC Discovery endpoint disabled"))
+}

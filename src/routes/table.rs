@@ -1,0 +1,112 @@
+//! The one table of routes.
+//!
+//! A path that ends in `/` is a subtree, all others match to the letter, as in Go's router; the
+//! longest match wins. Sub-resources are told apart by the handlers, since ids may hold slashes.
+
+use super::{Ctx, Outcome, absent, agent, client_alloc, cluster, nodes, variables};
+use crate::api::ApiError;
+
+pub type Handler = fn(&mut Ctx<'_>) -> Result<Outcome, ApiError>;
+
+pub struct Route {
+    pub path: &'static str,
+    pub run: Handler,
+}
+
+/// Every path that is known, by name.
+pub const ROUTES: &[Route] = &[
+    r("/.well-known/jwks.json", cluster::jwks),
+    r("/.well-known/openid-configuration", cluster::openid),
+    r("/ui/", absent::ui),
+    r("/v1/acl/", absent::acl),
+    r("/v1/agent/force-leave", agent::force_leave),
+    r("/v1/agent/health", agent::health),
+    r("/v1/agent/host", agent::host),
+    r("/v1/agent/join", agent::join),
+    r("/v1/agent/keyring/", agent::gossip_keyring),
+    r("/v1/agent/members", agent::members),
+    r("/v1/agent/monitor", agent::monitor),
+    r("/v1/agent/monitor/export", agent::monitor),
+    r("/v1/agent/pprof/", agent::pprof),
+    r("/v1/agent/reload", agent::reload),
+    r("/v1/agent/schedulers", agent::schedulers),
+    r("/v1/agent/schedulers/config", agent::schedulers_config),
+    r("/v1/agent/self", agent::self_),
+    r("/v1/agent/servers", agent::servers),
+    r("/v1/client/allocation/", client_alloc::allocation),
+    r("/v1/client/gc", client_alloc::gc),
+    r("/v1/client/identity", client_alloc::identity),
+    r("/v1/client/identity/renew", client_alloc::identity),
+    r("/v1/client/metadata", client_alloc::metadata),
+    r("/v1/client/stats", client_alloc::stats),
+    r("/v1/event/stream", absent::events),
+    r("/v1/jobs/parse", absent::parse),
+    r("/v1/metrics", agent::metrics),
+    r("/v1/namespace", cluster::namespace),
+    r("/v1/namespace/", cluster::namespace),
+    r("/v1/namespaces", cluster::namespaces),
+    r("/v1/node/", nodes::one),
+    r("/v1/node/pool/", nodes::pool),
+    r("/v1/node/pools", nodes::pools),
+    r("/v1/operator/autopilot/configuration", cluster::autopilot_config),
+    r("/v1/operator/autopilot/health", agent::autopilot_health),
+    r("/v1/operator/keyring/", absent::keyring),
+    r("/v1/operator/license", absent::license),
+    r("/v1/operator/raft/", absent::raft),
+    r("/v1/operator/scheduler/configuration", cluster::scheduler_config),
+    r("/v1/operator/snapshot", absent::snapshot),
+    r("/v1/operator/upgrade-check/", absent::upgrade_check),
+    r("/v1/operator/utilization", absent::utilization),
+    r("/v1/plugin/csi/", absent::plugin),
+    r("/v1/plugins", absent::plugins),
+    r("/v1/quota", absent::enterprise),
+    r("/v1/quota-usages", absent::enterprise),
+    r("/v1/quota/", absent::enterprise),
+    r("/v1/quotas", absent::enterprise),
+    r("/v1/recommendation", absent::enterprise),
+    r("/v1/recommendation/", absent::enterprise),
+    r("/v1/recommendations", absent::enterprise),
+    r("/v1/recommendations/apply", absent::enterprise),
+    r("/v1/regions", agent::regions),
+    r("/v1/scaling/policies", absent::scaling_policies),
+    r("/v1/scaling/policy/", absent::scaling_policy),
+    r("/v1/search", absent::search),
+    r("/v1/search/fuzzy", absent::search),
+    r("/v1/sentinel/policies", absent::enterprise),
+    r("/v1/sentinel/policy/", absent::enterprise),
+    r("/v1/service/", absent::service),
+    r("/v1/services", absent::services),
+    r("/v1/status/leader", agent::status_leader),
+    r("/v1/status/peers", agent::status_peers),
+    r("/v1/system/gc", cluster::system_gc),
+    r("/v1/system/reconcile/summaries", cluster::reconcile_summaries),
+    r("/v1/var/", variables::one),
+    r("/v1/volume/", absent::volume),
+    r("/v1/volumes", absent::volumes),
+    r("/v1/volumes/", absent::volume),
+];
+
+const fn r(path: &'static str, run: Handler) -> Route {
+    Route { path, run }
+}
+
+/// The route for a decoded path and what lies behind its prefix.
+pub fn find(path: &str) -> Option<(&'static Route, &str)> {
+    let mut best: Option<(&'static Route, &str)> = None;
+    for route in ROUTES {
+        let rest = if route.path.ends_with('/') {
+            match path.strip_prefix(route.path) {
+                Some(rest) => rest,
+                None => continue,
+            }
+        } else if path == route.path {
+            return Some((route, ""));
+        } else {
+            continue;
+        };
+        if best.is_none_or(|(b, _)| b.path.len() < route.path.len()) {
+            best = Some((route, rest));
+        }
+    }
+    best
+}
