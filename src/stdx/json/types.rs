@@ -224,8 +224,8 @@ pub enum Any {
     Bool(bool),
     Number(f64),
     Text(String),
-    List(Vec<Self>),
-    Map(BTreeMap<String, Self>),
+    List(Vec<Any>),
+    Map(BTreeMap<String, Any>),
 }
 
 impl Any {

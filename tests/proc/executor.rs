@@ -1,0 +1,396 @@
+//! The executor as a process: it starts one task, writes its logs, tells its end, and outlives whoever started it.
+//!
+//! Every test spawns the built program as the agent would, over a socket pair as standard input, and speaks the line protocol.
+#![expect(clippy::disallowed_methods, reason = "tests start processes and wait for them")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use vardo::client::exec_proto::{
+    ExecutorCmd, ExecutorEvent, Exit, Handle, Lines, PROTO, StartSpec, Usage, write_line,
+};
+use vardo::os::{proc, spawn};
+
+/// Longest wait for anything in these tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory of its own for one test, with a task directory and a log directory; removed in the end.
+struct Scene(PathBuf);
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("vardo-exec-{}-{name}", std::process::id()));
+        vardo::os::fs::remove_tree(&dir).unwrap();
+        for part in ["run", "task", "logs"] {
+            fs::create_dir_all(dir.join(part)).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    fn path(&self, relative: &str) -> String {
+        self.0.join(relative).to_string_lossy().into_owned()
+    }
+
+    fn shell(&self, script: &str) -> StartSpec {
+        StartSpec {
+            run_dir: self.path("run"),
+            command: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: vec![
+                ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+                ("NOMAD_ALLOC_ID".to_owned(), self.0.display().to_string()),
+            ],
+            cwd: self.path("task"),
+            log_dir: self.path("logs"),
+            task: "t".to_owned(),
+            log_max_files: 3,
+            log_max_bytes: 1 << 20,
+            ..StartSpec::default()
+        }
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join("logs").join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        drop(vardo::os::fs::remove_tree(&self.0));
+    }
+}
+
+/// One side of a conversation.
+struct Talk {
+    stream: UnixStream,
+    lines: Lines,
+}
+
+impl Talk {
+    fn new(stream: UnixStream) -> Self {
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, lines: Lines::default() }
+    }
+
+    fn dial(run_dir: &Path) -> Self {
+        let stream = spawn::dial(run_dir).unwrap();
+        Self::new(UnixStream::from(OwnedFd::from(stream)))
+    }
+
+    /// The next event; `None` at the end of the conversation.
+    fn next(&mut self) -> Option<ExecutorEvent> {
+        loop {
+            if let Some(event) = self.lines.message().unwrap() {
+                return Some(event);
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer).unwrap() {
+                0 => return None,
+                count => self.lines.feed(&buffer[..count]),
+            }
+        }
+    }
+
+    fn send(&mut self, command: &ExecutorCmd) {
+        let mut line = Vec::new();
+        write_line(command, &mut line);
+        self.stream.write_all(&line).unwrap();
+    }
+
+    fn started(&mut self) -> Handle {
+        loop {
+            match self.next().expect("the executor ended") {
+                ExecutorEvent::Started(handle) => return handle,
+                ExecutorEvent::Hello { proto, .. } => assert_eq!(proto, PROTO),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn exited(&mut self) -> Exit {
+        loop {
+            match self.next().expect("the executor ended") {
+                ExecutorEvent::Exited(exit) => return exit,
+                ExecutorEvent::Hello { .. } | ExecutorEvent::Started(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn usage(&mut self) -> Usage {
+        self.send(&ExecutorCmd::Stats { token: 7 });
+        match self.next() {
+            Some(ExecutorEvent::Stats { token: 7, usage }) => usage,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn start(spec: &StartSpec) -> (Child, Talk) {
+    let run_dir = Path::new(&spec.run_dir);
+    fs::write(run_dir.join("start.json"), serde_json::to_vec(spec).unwrap()).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vardo"));
+    command.arg("executor").arg(run_dir).stdin(OwnedFd::from(theirs));
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    drop(command);
+    (child, Talk::new(ours))
+}
+
+/// Waits until a condition holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn recorded(scene: &Scene) -> Exit {
+    serde_json::from_slice(&fs::read(scene.run_dir().join("exit.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_task_runs_and_its_end_is_recorded_before_it_is_told() {
+    let scene = Scene::new("runs");
+    let script = "echo out; echo err >&2; pwd; echo \"$A\"; read x || echo no input; exit 3";
+    let mut spec = scene.shell(script);
+    spec.env.push(("A".to_owned(), "b c".to_owned()));
+    let (mut child, mut talk) = start(&spec);
+    let handle = talk.started();
+    assert!(handle.pid > 1);
+    assert_eq!(handle.run_dir, spec.run_dir);
+    assert_eq!(handle.boot_id, proc::boot_id());
+    let exit = talk.exited();
+    assert_eq!((exit.code, exit.signal), (3, 0));
+    assert_eq!(recorded(&scene), exit);
+    assert_eq!(scene.log("t.stdout.0"), format!("out\n{}\nb c\nno input\n", spec.cwd));
+    assert_eq!(scene.log("t.stderr.0"), "err\n");
+    talk.send(&ExecutorCmd::Shutdown);
+    assert!(child.wait().unwrap().success());
+    // A restarted agent that finds nobody reads the record.
+    assert!(matches!(spawn::adopt(&handle), Err(ExecutorEvent::Exited(e)) if e == exit));
+}
+
+#[test]
+fn a_task_that_cannot_start_says_why() {
+    let scene = Scene::new("nostart");
+    let cases = [
+        ("/no/such/program", "", "task", "no such file or directory"),
+        ("/etc/passwd", "", "task", "permission denied"),
+        ("/bin/true", "no-such-user", "task", "unknown user no-such-user"),
+        ("/bin/true", "", "gone", "does not exist"),
+    ];
+    for (command, user, cwd, want) in cases {
+        let mut spec = scene.shell("");
+        (spec.command, spec.user, spec.cwd) = (command.into(), user.into(), scene.path(cwd));
+        vardo::os::fs::remove_tree(&scene.run_dir()).unwrap();
+        fs::create_dir(scene.run_dir()).unwrap();
+        let (mut child, mut talk) = start(&spec);
+        let Some(ExecutorEvent::Hello { .. }) = talk.next() else { panic!("no hello") };
+        let Some(ExecutorEvent::StartFailed { error }) = talk.next() else { panic!("started") };
+        assert!(error.contains(want), "{error}");
+        drop(talk);
+        assert!(child.wait().unwrap().success());
+        let told = spawn::adopt(&Handle::at(&spec.run_dir));
+        assert!(matches!(told, Err(ExecutorEvent::StartFailed { .. })), "{told:?}");
+    }
+}
+
+#[test]
+fn logs_rotate_and_the_oldest_go() {
+    let scene = Scene::new("rotate");
+    let mut spec = scene.shell("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done");
+    spec.log_max_bytes = 4096;
+    let (mut child, mut talk) = start(&spec);
+    assert_eq!(talk.exited().code, 0);
+    drop(talk);
+    assert!(child.wait().unwrap().success());
+    let mut files: Vec<(u64, String)> = fs::read_dir(scene.0.join("logs"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter_map(|n| Some((n.strip_prefix("t.stdout.")?.parse().ok()?, scene.log(&n))))
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 3);
+    let all: String = files.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(all.ends_with("line 2999\n"));
+    let mut lines = all.lines().map(|l| l.strip_prefix("line ").unwrap().parse::<u32>().unwrap());
+    let first = lines.next().unwrap();
+    assert!(lines.zip(first + 1..).all(|(got, want)| got == want));
+    assert!(files.iter().all(|(_, text)| text.len() <= 4096 && text.ends_with('\n')));
+}
+
+/// Without a place for its logs a task loses them and nothing else: links in their place are not followed.
+#[test]
+fn logs_that_cannot_be_written_are_dropped() {
+    let scene = Scene::new("full");
+    for stream in ["stdout", "stderr"] {
+        std::os::unix::fs::symlink("/dev/full", scene.0.join(format!("logs/t.{stream}.0")))
+            .unwrap();
+    }
+    let script =
+        "i=0; while [ $i -lt 20000 ]; do echo some line of output; i=$((i+1)); done; exit 5";
+    let (mut child, mut talk) = start(&scene.shell(script));
+    talk.started();
+    assert_eq!(talk.exited().code, 5);
+    drop(talk);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_task_outlives_its_agent_and_is_found_again() {
+    let scene = Scene::new("outlives");
+    let script = "echo a; while [ ! -e go ]; do sleep 0.05; done; echo b; exit 4";
+    let (mut child, mut talk) = start(&scene.shell(script));
+    let handle = talk.started();
+    drop(talk);
+    // Signals of a terminal or of a stopping service do not reach it.
+    for signal in ["-HUP", "-INT", "-TERM"] {
+        let pid = handle.executor_pid.to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+    let stream = spawn::adopt(&handle).unwrap();
+    let mut talk = Talk::new(UnixStream::from(OwnedFd::from(stream)));
+    assert_eq!(talk.started(), handle);
+    fs::write(scene.0.join("task/go"), "").unwrap();
+    assert_eq!(talk.exited().code, 4);
+    drop(talk);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(scene.log("t.stdout.0"), "a\nb\n");
+}
+
+#[test]
+fn several_agents_may_talk_and_any_may_kill() {
+    let scene = Scene::new("reconnect");
+    let (mut child, mut first) =
+        start(&scene.shell("trap 'echo got term; exit 9' TERM; while :; do sleep 0.1; done"));
+    let handle = first.started();
+    until("the trap is set", || proc::descendants(handle.pid).len() == 1);
+    let mut second = Talk::dial(&scene.run_dir());
+    assert_eq!(second.started(), handle);
+    drop(first);
+    second.send(&ExecutorCmd::Signal { token: 1, signal: 0 });
+    let answer = second.next();
+    assert!(
+        matches!(&answer, Some(ExecutorEvent::Signaled { token: 1, error }) if error.is_empty())
+    );
+    second.send(&ExecutorCmd::Kill { signal: libc_term(), grace_ns: 10_000_000_000 });
+    let exit = second.exited();
+    assert_eq!((exit.code, exit.signal), (9, 0));
+    assert_eq!(scene.log("t.stdout.0"), "got term\n");
+    second.send(&ExecutorCmd::Shutdown);
+    assert!(child.wait().unwrap().success());
+}
+
+fn libc_term() -> i32 {
+    vardo::client::exec_proto::signal_number("SIGTERM").unwrap()
+}
+
+#[test]
+fn who_ignores_the_signal_is_killed_after_the_grace_with_all_children() {
+    let scene = Scene::new("grace");
+    let script = "trap '' TERM; sleep 1000 & setsid sleep 1001 & while :; do sleep 0.05; done";
+    let (mut child, mut talk) = start(&scene.shell(script));
+    let handle = talk.started();
+    until("its children run", || proc::descendants(handle.executor_pid).len() >= 4);
+    let all = proc::descendants(handle.executor_pid);
+    let starts: Vec<(u32, u64)> =
+        all.iter().filter_map(|p| Some((*p, proc::stat(*p)?.start_ticks))).collect();
+    let usage = talk.usage();
+    assert!(usage.rss_bytes > 0);
+    assert!(usage.procs.iter().any(|p| p.pid == handle.pid));
+    let begin = Instant::now();
+    talk.send(&ExecutorCmd::Kill { signal: libc_term(), grace_ns: 300_000_000 });
+    let exit = talk.exited();
+    assert_eq!((exit.code, exit.signal), (0, 9));
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    assert!(starts.iter().all(|(pid, start)| !proc::is_same(*pid, *start)));
+    drop(talk);
+    assert!(child.wait().unwrap().success());
+}
+
+/// Only the executor is killed: the task dies with it, and what has escaped from its parent is found by its session and mark.
+#[test]
+fn a_killed_executor_leaves_nothing_running() {
+    let scene = Scene::new("killed");
+    let (mut child, mut talk) = start(&scene.shell("sleep 1000 & sleep 1001"));
+    let handle = talk.started();
+    until("its children run", || proc::descendants(handle.pid).len() == 2);
+    let starts: Vec<(u32, u64)> = proc::descendants(handle.executor_pid)
+        .into_iter()
+        .filter_map(|p| Some((p, proc::stat(p)?.start_ticks)))
+        .collect();
+    assert_eq!(starts.len(), 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(talk.next().is_none());
+    assert!(matches!(spawn::adopt(&handle), Err(ExecutorEvent::Lost { .. })));
+    until("all are gone", || starts.iter().all(|(pid, start)| !proc::is_same(*pid, *start)));
+}
+
+/// An agent that gives a start up for lost makes sure that it does not happen later.
+#[test]
+fn an_abandoned_start_does_not_happen() {
+    let scene = Scene::new("abandoned");
+    let spec = scene.shell("echo never");
+    let handle = Handle::at(&spec.run_dir);
+    assert!(matches!(spawn::adopt(&handle), Err(ExecutorEvent::Lost { .. })));
+    let (mut child, _talk) = start(&spec);
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(scene.log("t.stdout.0"), "");
+}
+
+/// A path longer than a socket address is no obstacle.
+#[test]
+fn a_deep_run_directory_works() {
+    let scene = Scene::new("deep");
+    let mut spec = scene.shell("sleep 1000");
+    spec.run_dir = scene.path(&format!("run/{}", "long-name/".repeat(20)));
+    fs::create_dir_all(&spec.run_dir).unwrap();
+    let (mut child, mut talk) = start(&spec);
+    let handle = talk.started();
+    let mut second = Talk::dial(Path::new(&spec.run_dir));
+    assert_eq!(second.started(), handle);
+    second.send(&ExecutorCmd::Kill { signal: libc_term(), grace_ns: 0 });
+    assert_ne!(talk.exited().signal, 0);
+    drop((talk, second));
+    assert!(child.wait().unwrap().success());
+}
+
+/// The price of one task: memory that only its executor has, and its share of the rest.
+#[test]
+fn an_idle_executor_is_small() {
+    let scene = Scene::new("small");
+    let (mut child, mut talk) = start(&scene.shell("echo x; exec sleep 1000"));
+    let handle = talk.started();
+    until("its first output", || scene.log("t.stdout.0") == "x\n");
+    let rollup = format!("/proc/{}/smaps_rollup", handle.executor_pid);
+    let rollup = fs::read_to_string(rollup).unwrap_or_default();
+    let kib = |name: &str| -> u64 {
+        let line = rollup.lines().find_map(|l| l.strip_prefix(name));
+        line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    println!(
+        "executor: Pss {} KiB, private dirty {} KiB, private clean {} KiB",
+        kib("Pss:"),
+        kib("Private_Dirty:"),
+        kib("Private_Clean:")
+    );
+    // Private clean pages are the program's own text, shared as soon as a second one runs; a debug build has much of it.
+    assert!(kib("Private_Dirty:") < 400, "{rollup}");
+    talk.send(&ExecutorCmd::Kill { signal: libc_term(), grace_ns: 0 });
+    talk.exited();
+    drop(talk);
+    assert!(child.wait().unwrap().success());
+}

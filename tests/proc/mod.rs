@@ -1,0 +1,3 @@
+//! Tests with real processes of the built program.
+
+mod executor;
