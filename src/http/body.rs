@@ -1,6 +1,13 @@
 //! Bodies of known length and in chunks (RFC 9112, section 7.1), one byte at a time where it
 //! matters: what is not exactly right is refused.
 
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::expect_used
+)]
+
 use super::head::Framing;
 use super::reply::Reject;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_CHUNK_EXTENSION_BYTES_MAX, HTTP_TRAILER_BYTES_MAX};
@@ -63,12 +70,12 @@ impl Body {
                 Step::Done => break,
                 Step::Plain(n) | Step::Data(n) => {
                     let n = self.take(n, rest);
-                    used += n;
+                    used = used.saturating_add(n);
                 }
                 _ => {
                     let Some(byte) = rest.first() else { break };
                     self.step = self.byte(*byte)?;
-                    used += 1;
+                    used = used.saturating_add(1);
                 }
             }
         }
@@ -79,7 +86,7 @@ impl Body {
     fn take(&mut self, left: usize, rest: &[u8]) -> usize {
         let n = left.min(rest.len());
         self.bytes.extend_from_slice(rest.get(..n).unwrap_or_default());
-        let left = left - n;
+        let left = left.saturating_sub(n);
         self.step = match (self.step, left) {
             (Step::Plain(_), 0) => Step::Done,
             (Step::Plain(_), n) => Step::Plain(n),
@@ -99,7 +106,7 @@ impl Body {
                 }
                 let digit = char::from(b).to_digit(16).unwrap_or(0);
                 self.size = self.size << 4 | u64::from(digit);
-                self.digits += 1;
+                self.digits = self.digits.saturating_add(1);
                 Step::Size
             }
             (Step::Size, b'\r' | b';' | b' ' | b'\t') if self.digits > 0 => {
@@ -126,7 +133,7 @@ impl Body {
             (Step::TrailerLine, b'\r') => Step::TrailerLf,
             (Step::Trailer | Step::TrailerLine, b'\n' | 0) => return broken,
             (Step::Trailer | Step::TrailerLine, _) => {
-                self.trailers += 1;
+                self.trailers = self.trailers.saturating_add(1);
                 if self.trailers > HTTP_TRAILER_BYTES_MAX {
                     return Err(Reject::new(431, "Request Header Fields Too Large"));
                 }
@@ -140,7 +147,7 @@ impl Body {
 
     /// Extensions are skipped, but not without end.
     fn extension(&mut self) -> Result<Step, Reject> {
-        self.extensions += 1;
+        self.extensions = self.extensions.saturating_add(1);
         if self.extensions > HTTP_CHUNK_EXTENSION_BYTES_MAX {
             return Err(Reject::bad("chunk extensions too long"));
         }

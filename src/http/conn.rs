@@ -9,6 +9,13 @@
 //! from the socket meanwhile: what a peer can make this side hold is one buffer and one body. A
 //! connection without a request in progress holds no memory beyond this struct.
 
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::expect_used
+)]
+
 use super::body::Body;
 use super::head::{self, Request};
 use super::reply::Reject;
@@ -29,6 +36,9 @@ pub struct Conn {
     pending: Option<Box<Pending>>,
     /// When the first byte of the request in progress came, mono ns; 0: none is in progress.
     begun_ns: u64,
+    /// Bytes of `buf` in which no head was found. A head is looked for again only once a line has
+    /// ended behind them, so that bytes that drip in are not parsed over and over.
+    searched: usize,
     /// An empty line before the request was skipped.
     skipped: bool,
     dead: bool,
@@ -87,7 +97,8 @@ impl Conn {
         let pace = self
             .pending
             .as_ref()
-            .map_or(0, |p| p.body.bytes.len() as u64 / HTTP_BODY_BYTES_PER_SECOND_MIN * SECOND);
+            .map_or(0, |p| p.body.bytes.len() as u64 / HTTP_BODY_BYTES_PER_SECOND_MIN)
+            .saturating_mul(SECOND);
         Some(self.begun_ns.saturating_add(HTTP_HEAD_NS_MAX).saturating_add(pace))
     }
 
@@ -105,7 +116,7 @@ impl Conn {
             if matches!(self.buf.first(), Some(b'\r' | b'\n')) && self.buf.as_slice() != b"\r" {
                 return Err(Reject::bad("malformed request"));
             }
-            let Some(head) = head::parse(&self.buf)? else { return Ok(None) };
+            let Some(head) = self.find_head()? else { return Ok(None) };
             self.skipped = false;
             let body = Body::new(head.framing);
             let (len, expects) = (head.len, head.expects && !body.is_done());
@@ -130,6 +141,17 @@ impl Conn {
         Ok(waits.then_some(Event::Continue))
     }
 
+    fn find_head(&mut self) -> Result<Option<head::Head>, Reject> {
+        let fresh = self.buf.get(self.searched..).unwrap_or_default();
+        let ended = fresh.contains(&b'\n');
+        self.searched = self.buf.len();
+        if ended {
+            head::parse(&self.buf)
+        } else {
+            head::too_large(&self.buf).map_or(Ok(None), Err)
+        }
+    }
+
     /// Drops bytes at the end of a request; what is left begins the next one.
     fn consume(&mut self, n: usize, now_ns: u64) {
         self.consume_keeping_begin(n);
@@ -137,6 +159,7 @@ impl Conn {
     }
 
     fn consume_keeping_begin(&mut self, n: usize) {
+        self.searched = 0;
         if n >= self.buf.len() {
             self.buf.clear();
         } else {

@@ -3,7 +3,16 @@
 //! Each check beyond the parser's stands in the list of hostile inputs (H01 to H40) that the tests
 //! walk through.
 
-use httparse::{EMPTY_HEADER, Error, Status};
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::expect_used
+)]
+
+use std::mem::MaybeUninit;
+
+use httparse::{Error, Status};
 
 use super::query::percent_decode;
 use super::reply::Reject;
@@ -42,6 +51,7 @@ pub struct Request {
     pub acr_method: Option<String>,
     pub acr_headers: Option<String>,
     pub accept_gzip: bool,
+    /// Never for HTTP/1.0, whose way of asking for it proxies pass on without meaning it.
     pub keep_alive: bool,
     /// The client cannot read chunks.
     pub http10: bool,
@@ -61,7 +71,7 @@ impl Request {
 
     /// What stands behind the `?`, as it was sent.
     pub fn query(&self) -> &str {
-        self.target.get(self.path_len + 1..).unwrap_or_default()
+        self.target.get(self.path_len.saturating_add(1)..).unwrap_or_default()
     }
 
     /// Path and query as sent.
@@ -93,9 +103,9 @@ pub(super) struct Head {
 /// # Errors
 /// The answer for a head that is malformed, ambiguous or too large; the connection then closes.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, Reject> {
-    let mut fields = [EMPTY_HEADER; HTTP_FIELDS_MAX];
-    let mut parsed = httparse::Request::new(&mut fields);
-    let len = match parsed.parse(bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; HTTP_FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    let len = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(Status::Complete(len)) => len,
         Ok(Status::Partial) => {
             return match too_large(bytes) {
@@ -141,7 +151,7 @@ impl Fields {
         let text = || Some(String::from_utf8_lossy(value.trim_ascii()).into_owned());
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => {
-                self.hosts += 1;
+                self.hosts = self.hosts.saturating_add(1);
                 if value.iter().any(|b| b" ,@/\\?#\t".contains(b) || *b >= 0x80) {
                     return Err(Reject::bad("malformed Host"));
                 }
@@ -171,16 +181,15 @@ impl Fields {
                 let has = |word: &[u8]| {
                     value.split(|b| *b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(word))
                 };
-                if has(b"close") {
-                    req.keep_alive = false;
-                } else if has(b"keep-alive") && req.http10 {
-                    req.keep_alive = true;
-                }
+                req.keep_alive &= !has(b"close");
             }
             15 if name.eq_ignore_ascii_case("accept-encoding") => {
                 req.accept_gzip = accepts_gzip(value);
             }
-            13 if name.eq_ignore_ascii_case("x-nomad-token") => req.token = text(),
+            // An empty one is none.
+            13 if name.eq_ignore_ascii_case("x-nomad-token") => {
+                req.token = text().filter(|t| !t.is_empty()).or(req.token.take());
+            }
             13 if name.eq_ignore_ascii_case("authorization") && req.token.is_none() => {
                 let mut words = value.split(|b| *b == b' ').filter(|w| !w.is_empty());
                 if words.next().is_some_and(|w| w.eq_ignore_ascii_case(b"bearer")) {
@@ -292,7 +301,7 @@ fn strip_scheme(target: &str) -> Option<&str> {
 }
 
 /// The answer for a head, or the begin of one, that is larger than any client's.
-fn too_large(bytes: &[u8]) -> Option<Reject> {
+pub(super) fn too_large(bytes: &[u8]) -> Option<Reject> {
     let within = bytes.get(..HTTP_LINE_BYTES_MAX).unwrap_or(bytes);
     if bytes.len() > HTTP_LINE_BYTES_MAX && !within.contains(&b'\n') {
         return Some(Reject::new(414, "Request URI Too Long"));

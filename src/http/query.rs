@@ -1,5 +1,12 @@
 //! The part of a target behind the `?`.
 
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::expect_used
+)]
+
 use std::borrow::Cow;
 
 /// Looks up parameters in a raw query string; the first of equal names counts, as in Go.

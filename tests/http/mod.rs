@@ -23,7 +23,7 @@ fn run(parts: &[&[u8]]) -> Vec<String> {
     out
 }
 
-/// The same result whole, and cut in two at every place.
+/// The same result whole, cut in two at every place, byte by byte, and cut at random places.
 fn check(name: &str, bytes: &[u8], expected: &[&str]) {
     assert_eq!(run(&[bytes]), expected, "{name}");
     for at in 0..=bytes.len() {
@@ -32,6 +32,18 @@ fn check(name: &str, bytes: &[u8], expected: &[&str]) {
     }
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
     assert_eq!(run(&single), expected, "{name}, byte by byte");
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    for round in 0..20 {
+        let (mut parts, mut rest) = (Vec::new(), bytes);
+        for _ in 0..round % 4 + 2 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (part, after) = rest.split_at((seed >> 33) as usize % (rest.len() + 1));
+            parts.push(part);
+            rest = after;
+        }
+        parts.push(rest);
+        assert_eq!(run(&parts), expected, "{name}, random cuts, round {round}");
+    }
 }
 
 fn post(fields: &str, body: &str) -> Vec<u8> {
@@ -53,6 +65,7 @@ fn framing_is_refused_where_two_readers_could_differ() {
         ("H05 two", "Content-Length: 5 5\r\n".into(), "hello".into(), "400"),
         ("H05 empty", "Content-Length: \r\n".into(), String::new(), "400"),
         ("H05 underscore", "Content-Length: 1_0\r\n".into(), String::new(), "400"),
+        ("H05 other digits", "Content-Length: \u{661}\r\n".into(), "x".into(), "400"),
         ("H05 20 digits", "Content-Length: 00000000000000000005\r\n".into(), "hello".into(), "400"),
         ("H05 2^63", "Content-Length: 9223372036854775808\r\n".into(), String::new(), "413"),
         ("H05 2^64+31", "Content-Length: 18446744073709551647\r\n".into(), String::new(), "400"),
@@ -62,6 +75,7 @@ fn framing_is_refused_where_two_readers_could_differ() {
         ("H06 twice", "Transfer-Encoding: chunked, chunked\r\n".into(), String::new(), "501"),
         ("H08 quoted", "Transfer-Encoding: \"chunked\"\r\n".into(), String::new(), "400"),
         ("H08 weight", "Transfer-Encoding: chunked;q=1\r\n".into(), String::new(), "400"),
+        ("H08 NUL", "Transfer-Encoding: chunked\0\r\n".into(), String::new(), "400"),
         ("H08 VT", "Transfer-Encoding: \x0bchunked\r\n".into(), String::new(), "400"),
         ("H10", "Content-Length : 5\r\n".into(), "hello".into(), "400"),
         ("H11", "X-A: b\r\n c\r\n".into(), String::new(), "400"),
@@ -117,6 +131,12 @@ fn ordinary_streams_are_read_in_order() {
     check("H36", b"get / HTTP/1.1\r\nHost: a\r\n\r\n", &["Other / []"]);
     let closes = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive\r\n\r\n";
     check("H34", closes.as_bytes(), &["Get / [] close"]);
+    check("H36 override", &post("X-HTTP-Method-Override: DELETE\r\n", ""), &["Post /v1/jobs []"]);
+    let named = b"GET /v1/job/a HTTP/1.1\r\nHost: a\r\nConnection: X-Nomad-Token\r\n\r\n";
+    check("H34 named", named, &["Get /v1/job/a []"]);
+    check("H28 no path", b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", &["Get / []"]);
+    check("H29 CONNECT", b"CONNECT x:1 HTTP/1.1\r\nHost: a\r\n\r\n", &["Connect x:1 []"]);
+    check("1.0 alive", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &["Get / [] close"]);
     check("1.0", b"GET / HTTP/1.0\r\n\r\n", &["Get / [] close"]);
 }
 
@@ -128,6 +148,15 @@ fn heads_out_of_order_are_refused() {
         ("H22 two", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
         ("H22 user", "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", "400"),
         ("H22 space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "400"),
+        ("H22 comma", "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", "400"),
+        ("H23 minor", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", "505"),
+        ("H23 ten", "GET / HTTP/1.10\r\nHost: a\r\n\r\n", "400"),
+        ("H23 case", "GET / http/1.1\r\nHost: a\r\n\r\n", "505"),
+        ("H25", "GET /x\r\n", "400"),
+        ("H27 spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("H27 control", "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("H27 high", "GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("H28 scheme", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
         ("H23", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
         ("H24", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505"),
         ("H27 tab", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
@@ -209,6 +238,8 @@ fn tokens_and_encodings_are_found() {
     assert_eq!(one("X-Nomad-Token:  abc \r\n").token.as_deref(), Some("abc"));
     assert_eq!(one("Authorization: bEARER abc def\r\n").token.as_deref(), Some("abc"));
     assert_eq!(one("Authorization: Basic abc\r\n").token, None);
+    let empty = one("X-Nomad-Token: \r\nAuthorization: Bearer b\r\n");
+    assert_eq!(empty.token.as_deref(), Some("b"));
     let both = one("Authorization: Bearer b\r\nX-Nomad-Token: a\r\n");
     assert_eq!(both.token.as_deref(), Some("a"));
     for (value, gzip) in [
@@ -230,4 +261,24 @@ fn tokens_and_encodings_are_found() {
         }
     };
     assert_eq!((escaped.path(), escaped.raw_path()), ("/v1/job/a/b c", "/v1/job/a%2Fb%20c"));
+}
+
+/// 64 KiB that come byte by byte may not cost 64 Ki times the parsing of 64 KiB.
+#[test]
+fn bytes_that_drip_in_are_looked_at_a_few_times() {
+    let mut conn = Conn::new();
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX-A: {}", "b".repeat(60_000));
+    let mut seen = 0;
+    for byte in head.as_bytes().chunks(1) {
+        conn.feed(1, byte);
+        seen += usize::from(conn.next(1).is_some());
+    }
+    assert_eq!(seen, 0);
+    conn.feed(1, b"\r\n\r\n");
+    assert!(matches!(conn.next(1), Some(Event::Request(_))));
+}
+
+#[test]
+fn idle_connections_are_small() {
+    assert!(size_of::<Conn>() <= 80, "{}", size_of::<Conn>());
 }
