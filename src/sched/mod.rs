@@ -7,16 +7,32 @@
 //! placement; `build` writes the allocation. [`fit`] is shared with the store, which checks each
 //! plan again.
 
+mod ask;
+mod build;
 mod constraint;
+mod device;
+mod feasible;
+mod finish;
 pub mod fit;
+mod fleet;
+mod generic;
 mod ports;
+mod rank;
+mod reconcile;
+mod reschedule;
 mod rng;
+mod select;
+mod spread;
+mod tally;
 mod target;
+mod update;
 mod version;
 
 use std::rc::Rc;
 
-use crate::api::{Allocation, Deployment, Job, Node, SchedulerConfiguration};
+use crate::api::{Allocation, Deployment, Evaluation, Job, Node, SchedulerConfiguration, status};
+use crate::command::Plan;
+use crate::stdx::Entropy;
 
 pub use fit::fits;
 
@@ -54,3 +70,41 @@ pub fn job_allows(job: &Job, datacenter: &str, pool: &str) -> bool {
         && (job.datacenters.is_empty()
             || job.datacenters.iter().any(|d| target::glob(d, datacenter)))
 }
+
+/// Schedules one evaluation. The plan holds the evaluation itself, ended (`complete`, `failed`, or
+/// `blocked` again), and those that follow from it. Draws one id for each object that it makes.
+///
+/// Which evaluations a kind of job takes is written in the contract (scheduler, section 1).
+pub fn schedule(view: &dyn View, eval: &Evaluation, seed: Seed, entropy: &mut dyn Entropy) -> Plan {
+    let takes = match eval.kind.as_str() {
+        status::JOB_SERVICE | status::JOB_BATCH => GENERIC_TRIGGERS,
+        _ => &[],
+    };
+    if takes.contains(&eval.triggered_by.as_str()) {
+        return generic::run(view, eval, seed, entropy);
+    }
+    let why = format!("scheduler cannot handle '{}' evaluation reason", eval.triggered_by);
+    let mut plan = finish::plan(eval, None, view.index());
+    plan.evals.push(finish::failed(eval, why, view.index(), seed.wall_ns));
+    plan
+}
+
+const GENERIC_TRIGGERS: &[&str] = &[
+    status::TRIGGER_JOB_REGISTER,
+    status::TRIGGER_JOB_DEREGISTER,
+    status::TRIGGER_PERIODIC,
+    status::TRIGGER_NODE_DRAIN,
+    status::TRIGGER_NODE_UPDATE,
+    status::TRIGGER_ALLOC_STOP,
+    status::TRIGGER_ROLLING,
+    status::TRIGGER_DEPLOYMENT,
+    status::TRIGGER_FAILED_FOLLOW_UP,
+    status::TRIGGER_MAX_PLANS,
+    status::TRIGGER_ALLOC_FAILURE,
+    status::TRIGGER_RESCHEDULE,
+    status::TRIGGER_QUEUED,
+    status::TRIGGER_PREEMPTION,
+    status::TRIGGER_SCALING,
+    status::TRIGGER_MAX_DISCONNECT,
+    status::TRIGGER_RECONNECT,
+];
