@@ -1,3 +1,5 @@
+
 mod http;
 mod jobspec;
 mod proc;
+mod raft;
