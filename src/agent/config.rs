@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use log::LevelFilter;
 
 use super::config_keys::{KEYS, Kind, Use};
-use super::config_tree::{Block, Tree, boolean, scalar, truth};
-use crate::stdx::duration;
+use super::config_tree::{Block, Tree, boolean, scalar};
 use crate::stdx::json::Any;
+use crate::stdx::{duration, parse_bool};
 
 /// What an agent is told to be. Reads through to [`Settings`]; nothing can change it.
 #[derive(Clone, Debug)]
@@ -473,8 +473,10 @@ fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client
 
 fn raw_exec(tree: &Tree) -> Result<RawExec, String> {
     let option = tree.strings("client.options").get("driver.raw_exec.enable").cloned();
-    let mut out =
-        RawExec { enabled: option.and_then(|o| truth(&o)).unwrap_or(false), ..RawExec::default() };
+    let mut out = RawExec {
+        enabled: option.and_then(|o| parse_bool(&o)).unwrap_or(false),
+        ..RawExec::default()
+    };
     let config = tree.plugins.get("raw_exec").and_then(|b| b.get("config"));
     let Some(config) = config else { return Ok(out) };
     let config = super::config_tree::merged(config).ok_or("plugin raw_exec: config is no block")?;

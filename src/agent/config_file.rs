@@ -10,8 +10,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, Host};
-use super::config_tree::{Tree, truth};
+use super::config_tree::Tree;
 use crate::stdx::json::Any;
+use crate::stdx::parse_bool;
 
 /// A flag of `agent`, the key that it sets (empty: see [`Config::load`]) and what it does.
 pub struct AgentFlag {
@@ -134,7 +135,7 @@ fn read_flags(args: &[String]) -> Result<Given, String> {
         match flag.key {
             "" if name == "config" => given.configs.push(value),
             "" => {
-                let on = truth(&value)
+                let on = parse_bool(&value)
                     .ok_or_else(|| format!("invalid boolean value {value:?} for -{name}"))?;
                 if name == "dev" {
                     given.dev = on;

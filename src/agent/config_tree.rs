@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::config_keys::{self, FREE_BLOCKS, HOST_NETWORK, HOST_VOLUME, KEYS, Key, Kind};
-use crate::stdx::duration;
 use crate::stdx::json::Any;
+use crate::stdx::{duration, parse_bool};
 
 /// One value of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -356,16 +356,7 @@ fn integer(value: &Any) -> Option<i64> {
 pub(super) fn boolean(value: &Any) -> Option<bool> {
     match value {
         Any::Bool(b) => Some(*b),
-        Any::Text(t) => truth(t),
-        _ => None,
-    }
-}
-
-/// Go's `strconv.ParseBool`.
-pub(super) fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
+        Any::Text(t) => parse_bool(t),
         _ => None,
     }
 }

@@ -133,7 +133,8 @@ pub struct NodeListStub {
     /// DrainStrategy != null
     pub drain: bool,
     pub drivers: Map<DriverInfo>,
-    pub host_volumes: Map<ClientHostVolumeConfig>,
+    /// printed `{}` when empty
+    pub host_volumes: BTreeMap<String, ClientHostVolumeConfig>,
     #[serde(rename = "ID")]
     pub id: String,
     /// null if never drained
@@ -168,4 +169,96 @@ pub struct JobSubmission {
     pub variable_flags: Map<String>,
     pub variables: String,
     pub version: u64,
+}
+
+impl JobListStub {
+    /// The line of a job in lists, without `Meta`.
+    pub fn of(job: &Job, summary: &JobSummary) -> Self {
+        Self {
+            create_index: job.create_index,
+            datacenters: job.datacenters.clone(),
+            id: job.id.clone(),
+            job_modify_index: job.job_modify_index,
+            job_summary: Some(summary.clone()),
+            meta: Map::default(),
+            modify_index: job.modify_index,
+            multiregion: job.multiregion.clone(),
+            name: job.name.clone(),
+            namespace: job.namespace.clone(),
+            node_pool: job.node_pool.clone(),
+            parameterized_job: job.parameterized_job.is_some() && !job.dispatched,
+            parent_id: job.parent_id.clone(),
+            periodic: job.periodic.is_some(),
+            priority: job.priority,
+            status: job.status.clone(),
+            status_description: job.status_description.clone(),
+            stop: job.stop,
+            submit_time: job.submit_time,
+            kind: job.kind.clone(),
+        }
+    }
+}
+
+impl AllocListStub {
+    /// The line of an allocation in lists, with its task states and without its resources. The
+    /// job's type is known where `job` is set.
+    pub fn of(alloc: &Allocation) -> Self {
+        Self {
+            allocated_resources: AllocatedResources::default(),
+            client_description: alloc.client_description.clone(),
+            client_status: alloc.client_status.clone(),
+            create_index: alloc.create_index,
+            create_time: alloc.create_time,
+            deployment_status: alloc.deployment_status.clone(),
+            desired_description: alloc.desired_description.clone(),
+            desired_status: alloc.desired_status.clone(),
+            desired_transition: alloc.desired_transition.clone(),
+            eval_id: alloc.eval_id.clone(),
+            followup_eval_id: alloc.followup_eval_id.clone(),
+            id: alloc.id.clone(),
+            job_id: alloc.job_id.clone(),
+            job_type: alloc.job.as_ref().map(|j| j.kind.clone()).unwrap_or_default(),
+            job_version: alloc.job_version,
+            modify_index: alloc.modify_index,
+            modify_time: alloc.modify_time,
+            name: alloc.name.clone(),
+            namespace: alloc.namespace.clone(),
+            next_allocation: alloc.next_allocation.clone(),
+            node_id: alloc.node_id.clone(),
+            node_name: alloc.node_name.clone(),
+            preempted_allocations: alloc.preempted_allocations.clone(),
+            preempted_by_allocation: alloc.preempted_by_allocation.clone(),
+            reschedule_tracker: alloc.reschedule_tracker.clone(),
+            task_group: alloc.task_group.clone(),
+            task_states: alloc.task_states.clone(),
+        }
+    }
+}
+
+impl NodeListStub {
+    /// The line of a node in lists, without attributes and resources.
+    pub fn of(node: &Node) -> Self {
+        let address = node.http_addr.rsplit_once(':').map_or(node.http_addr.as_str(), |(a, _)| a);
+        Self {
+            address: address.trim_matches(['[', ']']).to_owned(),
+            attributes: Map::default(),
+            create_index: node.create_index,
+            datacenter: node.datacenter.clone(),
+            drain: node.drain_strategy.is_some(),
+            drivers: node.drivers.clone(),
+            host_volumes: node.host_volumes.clone(),
+            id: node.id.clone(),
+            last_drain: node.last_drain.clone(),
+            modify_index: node.modify_index,
+            name: node.name.clone(),
+            node_class: node.node_class.clone(),
+            node_pool: node.node_pool.clone(),
+            node_resources: NodeResources::default(),
+            reserved_resources: NodeReservedResources::default(),
+            scheduling_eligibility: node.scheduling_eligibility.clone(),
+            status: node.status.clone(),
+            status_description: node.status_description.clone(),
+            version: node.attributes.get("nomad.version").cloned().unwrap_or_default(),
+        }
+    }
 }

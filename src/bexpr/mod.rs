@@ -21,9 +21,9 @@ enum Op {
 
 #[derive(Debug)]
 enum Expr {
-    Or(Box<Expr>, Box<Expr>),
-    And(Box<Expr>, Box<Expr>),
-    Not(Box<Expr>),
+    Or(Box<Self>, Box<Self>),
+    And(Box<Self>, Box<Self>),
+    Not(Box<Self>),
     Match {
         path: Vec<String>,
         op: Op,

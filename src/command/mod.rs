@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{
     AllocDeploymentStatus, AllocNetworkStatus, AllocState, Allocation, Deployment,
-    DesiredTransition, Evaluation, Job, JobSubmission, Node, NodeEvent, SchedulerConfiguration,
-    TaskState, Variable,
+    DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, Job, JobSubmission, JobVersionTag,
+    Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration, TaskState, Variable,
 };
 
 /// One entry of the log. Encoded as JSON: one codec in the binary, readable dumps.
@@ -33,6 +33,20 @@ pub enum Command {
         /// None for periodic and parameterised jobs.
         eval: Option<Box<Evaluation>>,
         wall_ns: i64,
+    },
+    /// Marks a version stable or not.
+    JobStability {
+        namespace: String,
+        id: String,
+        version: u64,
+        stable: bool,
+    },
+    /// Names a version, which keeps it from being pruned; `None` takes the name away.
+    JobTag {
+        namespace: String,
+        id: String,
+        version: u64,
+        tag: Option<JobVersionTag>,
     },
     /// New or changed evaluations.
     EvalUpsert {
@@ -64,6 +78,16 @@ pub enum Command {
         event: NodeEvent,
         evals: Vec<Evaluation>,
     },
+    /// Sets or changes a drain (the node is then ineligible), or ends it. `last` replaces
+    /// `LastDrain` where given.
+    NodeDrain {
+        id: String,
+        strategy: Option<DrainStrategy>,
+        mark_eligible: bool,
+        last: Option<DrainMetadata>,
+        event: NodeEvent,
+        evals: Vec<Evaluation>,
+    },
     NodePurge {
         ids: Vec<String>,
         evals: Vec<Evaluation>,
@@ -90,6 +114,20 @@ pub enum Command {
         namespace: String,
         path: String,
         check: Option<u64>,
+    },
+    /// With its hash; the indexes are filled in.
+    NamespaceUpsert {
+        namespace: Box<Namespace>,
+    },
+    NamespaceDelete {
+        name: String,
+    },
+    /// With its hash; the indexes are filled in.
+    NodePoolUpsert {
+        pool: Box<NodePool>,
+    },
+    NodePoolDelete {
+        name: String,
     },
     /// `check`: the `cas` parameter.
     SchedulerConfig {

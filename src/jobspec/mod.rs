@@ -5,7 +5,6 @@
 
 pub mod cron;
 mod defaults;
-mod go;
 mod group;
 mod implied;
 mod service;
@@ -33,11 +32,14 @@ pub struct AdmitCtx<'a> {
     pub pool_exists: &'a dyn Fn(&str) -> bool,
 }
 
+/// A job as it is stored with its warnings, or all that is wrong with it.
+pub type Admitted = Result<(Job, Vec<String>), Vec<String>>;
+
 /// Fills defaults, adds implied constraints and checks the job.
 ///
 /// Returns the job as it is stored and the warnings that go with it. The error lists every
 /// problem, in the order in which the reference reports them; [`refusal`] makes the answer of it.
-pub fn admit(mut job: Job, ctx: &AdmitCtx<'_>) -> Result<(Job, Vec<String>), Vec<String>> {
+pub fn admit(mut job: Job, ctx: &AdmitCtx<'_>) -> Admitted {
     defaults::job(&mut job, ctx);
     implied::constraints(&mut job);
     let errors = validate::job(&job, ctx);

@@ -156,7 +156,7 @@ fn check(s: &Service, c: &ServiceCheck) -> Vec<String> {
         e.push(if c.interval == 0 {
             "missing required value interval. Interval cannot be less than 1s".to_owned()
         } else {
-            format!("interval ({}) cannot be lower than 1s", crate::jobspec::go::Go(c.interval))
+            format!("interval ({}) cannot be lower than 1s", crate::stdx::duration::Go(c.interval))
         });
     }
     if c.timeout < SECOND {
@@ -165,7 +165,7 @@ fn check(s: &Service, c: &ServiceCheck) -> Vec<String> {
         } else {
             format!(
                 "timeout ({}) is lower than required minimum timeout 1s",
-                crate::jobspec::go::Go(c.timeout)
+                crate::stdx::duration::Go(c.timeout)
             )
         });
     }

@@ -22,8 +22,8 @@ pub(super) fn task(job: &Job, g: &TaskGroup, t: &Task) -> Vec<String> {
     {
         e.push(format!(
             "KillTimout ({}) longer than the group's ProgressDeadline ({})",
-            crate::jobspec::go::Go(t.kill_timeout.unwrap_or(0)),
-            crate::jobspec::go::Go(deadline)
+            crate::stdx::duration::Go(t.kill_timeout.unwrap_or(0)),
+            crate::stdx::duration::Go(deadline)
         ));
     }
     if t.shutdown_delay < 0 {

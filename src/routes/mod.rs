@@ -7,10 +7,16 @@
 
 mod absent;
 mod agent;
+mod allocs;
 pub mod answer;
 mod client_alloc;
 mod cluster;
+mod deployments;
+mod evals;
+mod jobs;
+mod list;
 mod nodes;
+mod page;
 pub mod params;
 pub mod table;
 mod variables;

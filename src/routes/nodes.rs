@@ -219,10 +219,10 @@ fn known(ctx: &Ctx<'_>, id: &str) -> std::result::Result<crate::api::Node, ApiEr
 pub fn pool(ctx: &mut Ctx<'_>) -> Result {
     let rest = ctx.rest;
     if let Some(name) = rest.strip_suffix("/nodes") {
-        return Err(not_served(&format!("The list of nodes of pool {name}")));
+        return super::list::pool_nodes(ctx, name);
     }
     if let Some(name) = rest.strip_suffix("/jobs") {
-        return Err(not_served(&format!("The list of jobs of pool {name}")));
+        return super::list::pool_jobs(ctx, name);
     }
     if ctx.is_get() {
         let key = keys::name(rest);
@@ -245,5 +245,8 @@ pub fn pools(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_write() {
         return Err(not_served("Changing node pools"));
     }
-    Err(not_served("The list of node pools"))
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    super::list::pools(ctx)
 }

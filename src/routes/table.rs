@@ -3,7 +3,10 @@
 //! A path that ends in `/` is a subtree, all others match to the letter, as in Go's router; the
 //! longest match wins. Sub-resources are told apart by the handlers, since ids may hold slashes.
 
-use super::{Ctx, Outcome, absent, agent, client_alloc, cluster, nodes, variables};
+use super::{
+    Ctx, Outcome, absent, agent, allocs, client_alloc, cluster, deployments, evals, jobs, list,
+    nodes, variables,
+};
 use crate::api::ApiError;
 
 pub type Handler = fn(&mut Ctx<'_>) -> Result<Outcome, ApiError>;
@@ -33,14 +36,24 @@ pub const ROUTES: &[Route] = &[
     r("/v1/agent/schedulers/config", agent::schedulers_config),
     r("/v1/agent/self", agent::self_),
     r("/v1/agent/servers", agent::servers),
+    r("/v1/allocation/", allocs::one),
+    r("/v1/allocations", list::allocations),
     r("/v1/client/allocation/", client_alloc::allocation),
     r("/v1/client/gc", client_alloc::gc),
     r("/v1/client/identity", client_alloc::identity),
     r("/v1/client/identity/renew", client_alloc::identity),
     r("/v1/client/metadata", client_alloc::metadata),
     r("/v1/client/stats", client_alloc::stats),
+    r("/v1/deployment/", deployments::one),
+    r("/v1/deployments", list::deployments),
+    r("/v1/evaluation/", evals::one),
+    r("/v1/evaluations", evals::collection),
+    r("/v1/evaluations/count", evals::count),
     r("/v1/event/stream", absent::events),
+    r("/v1/job/", jobs::one),
+    r("/v1/jobs", jobs::collection),
     r("/v1/jobs/parse", absent::parse),
+    r("/v1/jobs/statuses", jobs::statuses),
     r("/v1/metrics", agent::metrics),
     r("/v1/namespace", cluster::namespace),
     r("/v1/namespace/", cluster::namespace),
@@ -48,6 +61,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/node/", nodes::one),
     r("/v1/node/pool/", nodes::pool),
     r("/v1/node/pools", nodes::pools),
+    r("/v1/nodes", list::nodes),
     r("/v1/operator/autopilot/configuration", cluster::autopilot_config),
     r("/v1/operator/autopilot/health", agent::autopilot_health),
     r("/v1/operator/keyring/", absent::keyring),
@@ -80,7 +94,9 @@ pub const ROUTES: &[Route] = &[
     r("/v1/status/peers", agent::status_peers),
     r("/v1/system/gc", cluster::system_gc),
     r("/v1/system/reconcile/summaries", cluster::reconcile_summaries),
+    r("/v1/validate/job", jobs::validate),
     r("/v1/var/", variables::one),
+    r("/v1/vars", list::variables),
     r("/v1/volume/", absent::volume),
     r("/v1/volumes", absent::volumes),
     r("/v1/volumes/", absent::volume),

@@ -3,9 +3,11 @@
 pub mod duration;
 pub mod json;
 mod now;
+mod parse_bool;
 pub mod slab;
 pub mod time;
 pub mod uuid;
 pub mod wheel;
 
 pub use now::{Entropy, Now};
+pub use parse_bool::parse_bool;

@@ -3,7 +3,9 @@
 //! The head holds what lists, watches and the scheduler filter on, so that they need not parse.
 
 use super::schema::{id_at, u64_at};
-use crate::api::{Allocation, Deployment, Evaluation, Job, Node, status};
+use super::splice;
+use crate::api::{AllocatedResources, Allocation, Deployment, Evaluation, Job, Node, status};
+use crate::sched::fit::{self, Capacity};
 
 /// Version of the head's layout; a row of another one is damaged (or newer than this program).
 const FORMAT: u8 = 1;
@@ -63,6 +65,8 @@ pub struct NodeHead {
     pub memory: u32,
     /// MB.
     pub disk: u32,
+    /// Most allocations at a time; 0: no limit.
+    pub allocs: u32,
     pub status: NodeStatus,
     pub eligible: bool,
     pub draining: bool,
@@ -218,6 +222,8 @@ impl EvalStatus {
     }
 }
 
+/// Where `splice` is among the facts of an allocation.
+const SPLICE: usize = 36;
 // Layout: format, kind, two status bytes, flags (u32), create, modify, then the facts.
 const BASE: usize = 24;
 const PLAIN: u8 = 0;
@@ -231,7 +237,7 @@ fn facts_len(kind: u8) -> Option<usize> {
     match kind {
         PLAIN => Some(0),
         JOB => Some(26),
-        NODE => Some(12),
+        NODE => Some(16),
         ALLOC => Some(89),
         EVAL => Some(10),
         DEPLOYMENT => Some(16),
@@ -281,6 +287,7 @@ impl RowHead {
                 cpu: u32_at(f, 0)?,
                 memory: u32_at(f, 4)?,
                 disk: u32_at(f, 8)?,
+                allocs: u32_at(f, 12)?,
                 status: NodeStatus::from_byte(a),
                 eligible: bit(0),
                 draining: bit(1),
@@ -362,7 +369,7 @@ impl RowHead {
                 out.extend_from_slice(&[j.priority, j.kind as u8]);
             }
             Facts::Node(n) => {
-                for v in [n.cpu, n.memory, n.disk] {
+                for v in [n.cpu, n.memory, n.disk, n.allocs] {
                     out.extend_from_slice(&v.to_be_bytes());
                 }
             }
@@ -477,18 +484,15 @@ impl Head for Job {
 
 impl Head for Node {
     fn head(&self) -> RowHead {
-        let has = self.node_resources.as_ref();
-        let kept = self.reserved_resources.as_ref();
-        let left = |all: Option<i64>, kept: Option<i64>| {
-            mega(all.unwrap_or(0).saturating_sub(kept.unwrap_or(0)))
-        };
+        let has = Capacity::of(self);
         RowHead {
             create: self.create_index,
             modify: self.modify_index,
             facts: Facts::Node(NodeHead {
-                cpu: left(has.map(|r| r.cpu.cpu_shares), kept.map(|r| r.cpu.cpu_shares)),
-                memory: left(has.map(|r| r.memory.memory_mb), kept.map(|r| r.memory.memory_mb)),
-                disk: left(has.map(|r| r.disk.disk_mb), kept.map(|r| r.disk.disk_mb)),
+                cpu: mega(has.cpu),
+                memory: mega(has.memory),
+                disk: mega(has.disk),
+                allocs: mega(has.allocs),
                 status: NodeStatus::of(&self.status),
                 eligible: self.scheduling_eligibility == status::NODE_ELIGIBLE,
                 draining: self.drain_strategy.is_some(),
@@ -537,7 +541,8 @@ pub(super) fn deployment_active(status: &str) -> bool {
 /// The head of an allocation of a job of the given kind. What tasks need is counted as the
 /// scheduler counts it: by phase of the lifecycle, the greatest phase.
 pub(super) fn alloc_head(alloc: &Allocation, kind: JobKind, ids: [[u8; 16]; 3]) -> RowHead {
-    let need = Need::of(alloc);
+    let resources = alloc.allocated_resources.as_ref();
+    let need = resources.map(fit::need).unwrap_or_default();
     RowHead {
         create: alloc.create_index,
         modify: alloc.modify_index,
@@ -555,54 +560,27 @@ pub(super) fn alloc_head(alloc: &Allocation, kind: JobKind, ids: [[u8; 16]; 3]) 
             kind,
             desired: Desired::of(&alloc.desired_status),
             client: Client::of(&alloc.client_status),
-            exclusive: need.exclusive,
+            exclusive: resources.is_some_and(exclusive),
         }),
     }
 }
 
-/// What an allocation takes of its node.
-struct Need {
-    cpu: i64,
-    memory: i64,
-    disk: i64,
-    exclusive: bool,
+/// True where an allocation holds ports, cores or devices, of which each has one owner.
+pub(super) fn exclusive(r: &AllocatedResources) -> bool {
+    !r.shared.ports.is_empty()
+        || !r.shared.networks.is_empty()
+        || r.tasks.values().any(|t| {
+            !t.networks.is_empty() || !t.cpu.reserved_cores.is_empty() || !t.devices.is_empty()
+        })
 }
 
-impl Need {
-    fn of(alloc: &Allocation) -> Self {
-        let Some(r) = &alloc.allocated_resources else {
-            return Self { cpu: 0, memory: 0, disk: 0, exclusive: false };
-        };
-        // Tasks that run side by side; those before; those after.
-        let mut phases = [[0i64; 2]; 3];
-        let mut cores = false;
-        let mut devices = false;
-        let mut ports = !r.shared.ports.is_empty();
-        for n in &r.shared.networks {
-            ports |= !n.reserved_ports.is_empty() || !n.dynamic_ports.is_empty();
-        }
-        for (name, task) in &r.tasks {
-            let phase = match r.task_lifecycles.get(name).and_then(Option::as_ref) {
-                Some(l) if l.hook == "prestart" && !l.sidecar => 1,
-                Some(l) if l.hook == "poststop" => 2,
-                _ => 0,
-            };
-            phases[phase][0] = phases[phase][0].saturating_add(task.cpu.cpu_shares);
-            phases[phase][1] = phases[phase][1].saturating_add(task.memory.memory_mb);
-            cores |= !task.cpu.reserved_cores.is_empty();
-            devices |= !task.devices.is_empty();
-            for n in &task.networks {
-                ports |= !n.reserved_ports.is_empty() || !n.dynamic_ports.is_empty();
-            }
-        }
-        let most = |i: usize| phases.iter().map(|p| p[i]).max().unwrap_or(0);
-        Self {
-            cpu: most(0),
-            memory: most(1),
-            disk: r.shared.disk_mb,
-            exclusive: cores || devices || ports,
-        }
-    }
+/// Sets where `"Job":…,` belongs in an allocation's row that is encoded already.
+pub(super) fn set_splice(row: &mut [u8]) -> Option<()> {
+    let json = BASE + facts_len(ALLOC)?;
+    let (at, _) = splice::place(row.get(json..)?, "Job")?;
+    let at = u32::try_from(at).ok()?;
+    row.get_mut(BASE + SPLICE..BASE + SPLICE + 4)?.copy_from_slice(&at.to_be_bytes());
+    Some(())
 }
 
 fn small(n: i64) -> u8 {

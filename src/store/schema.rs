@@ -10,6 +10,7 @@ use heed::types::Bytes;
 use heed::{Database, Env, RwTxn, WithoutTls};
 
 use super::StoreError;
+use crate::stdx::uuid;
 
 /// The replicated tables. The order is part of the stored format (table indexes are an array).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -302,39 +303,12 @@ pub mod keys {
 
     /// 16 bytes; `None` where the text is not a UUID (no such row can exist).
     pub fn by_uuid(id: &str) -> Option<[u8; 16]> {
-        let text = id.as_bytes();
-        if text.len() != 36 {
-            return None;
-        }
-        let mut out = [0u8; 16];
-        let mut at = 0;
-        for slot in &mut out {
-            if matches!(at, 8 | 13 | 18 | 23) {
-                if text.get(at) != Some(&b'-') {
-                    return None;
-                }
-                at += 1;
-            }
-            let high = char::from(*text.get(at)?).to_digit(16)?;
-            let low = char::from(*text.get(at + 1)?).to_digit(16)?;
-            *slot = u8::try_from(high << 4 | low).ok()?;
-            at += 2;
-        }
-        Some(out)
+        uuid::to_bytes(id)
     }
 
     /// The text of 16 bytes, in lower case.
     pub fn uuid_text(id: &[u8; 16]) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut out = String::with_capacity(36);
-        for (i, b) in id.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                out.push('-');
-            }
-            out.push(char::from(DIGITS[usize::from(b >> 4)]));
-            out.push(char::from(DIGITS[usize::from(b & 15)]));
-        }
-        out
+        uuid::from_bytes(id)
     }
 
     /// Rows with a name of their own: namespaces, pools, operator documents.

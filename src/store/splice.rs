@@ -117,6 +117,23 @@ pub fn field<'a>(json: &'a [u8], name: &str) -> Option<&'a [u8]> {
     None
 }
 
+/// The texts of several members, named in byte order, in one pass over an object whose members
+/// stand in byte order; `None` where one is missing.
+pub fn fields<'a, const N: usize>(json: &'a [u8], names: [&str; N]) -> Option<[&'a [u8]; N]> {
+    let mut out = [&b""[..]; N];
+    let mut members = Members::new(json);
+    for (slot, name) in out.iter_mut().zip(names) {
+        loop {
+            let m = members.next()??;
+            if m.name == name.as_bytes() {
+                *slot = json.get(m.value)?;
+                break;
+            }
+        }
+    }
+    Some(out)
+}
+
 /// A member that is a whole number.
 pub fn number(json: &[u8], name: &str) -> Option<i64> {
     std::str::from_utf8(field(json, name)?).ok()?.parse().ok()
@@ -221,6 +238,8 @@ mod tests {
         assert_eq!(field(OBJECT, "E").unwrap(), br#""e\\""#);
         assert_eq!(field(OBJECT, "x"), None);
         assert_eq!(number(OBJECT, "A"), Some(1));
+        assert_eq!(fields(OBJECT, ["A", "E"]), Some([&b"1"[..], br#""e\\""#]));
+        assert_eq!(fields(OBJECT, ["A", "D"]), None);
         assert_eq!(place(OBJECT, "D"), Some((35, true)));
         assert_eq!(place(b"{}", "D"), Some((1, false)));
     }

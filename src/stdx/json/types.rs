@@ -224,8 +224,8 @@ pub enum Any {
     Bool(bool),
     Number(f64),
     Text(String),
-    List(Vec<Any>),
-    Map(BTreeMap<String, Any>),
+    List(Vec<Self>),
+    Map(BTreeMap<String, Self>),
 }
 
 impl Any {

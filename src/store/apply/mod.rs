@@ -1,10 +1,22 @@
 //! Running commands of the log: a function of (state, index, command) alone.
+//!
+//! One file per family. Nothing here reads a clock or draws a number; ids and times come with the
+//! command. A table's index moves only where one of its rows changes.
 
+mod alloc;
+mod deployment;
+mod eval;
+mod job;
+mod moves;
+mod node;
+mod operator;
+mod plan;
+mod reap;
 mod variable;
 
-use super::{Batch, StoreError};
-use crate::api::ApiError;
+use super::{Batch, StoreError, Table};
 use crate::command::{Applied, Command};
+use moves::Moves;
 
 impl Batch<'_> {
     /// Applies entry `index`. Entries that were applied before change nothing.
@@ -17,13 +29,83 @@ impl Batch<'_> {
         }
         self.skip(index);
         match command {
+            Command::JobRegister { job, submission, eval, enforce } => {
+                self.job_register(index, job, submission.as_deref(), eval.as_deref(), *enforce)
+            }
+            Command::JobDeregister { namespace, id, purge, no_shutdown_delay, eval, wall_ns } => {
+                let eval = eval.as_deref();
+                self.job_deregister(
+                    index,
+                    (namespace, id),
+                    *purge,
+                    *no_shutdown_delay,
+                    eval,
+                    *wall_ns,
+                )
+            }
+            Command::JobStability { namespace, id, version, stable } => {
+                self.job_stability(index, (namespace, id), *version, *stable)
+            }
+            Command::JobTag { namespace, id, version, tag } => {
+                self.job_tag(index, (namespace, id), *version, tag.as_ref())
+            }
+            Command::EvalUpsert { evals } => {
+                let mut moves = Moves::default();
+                self.put_evals(index, evals, &mut moves)?;
+                self.settle(index, moves)?;
+                Ok(Applied::Done)
+            }
+            Command::PlanApply { plan, wall_ns } => self.plan_apply(index, plan, *wall_ns),
+            Command::NodeRegister { node, secret, wall_ns, evals } => {
+                self.node_register(index, node, secret, *wall_ns, evals)
+            }
+            Command::NodeStatus { id, status, event, wall_ns, evals } => {
+                self.node_status(index, (id, status), event.as_ref(), *wall_ns, evals)
+            }
+            Command::NodeEligibility { id, eligibility, event, evals } => {
+                self.node_eligibility(index, (id, eligibility), event, evals)
+            }
+            Command::NodeDrain { id, strategy, mark_eligible, last, event, evals } => self
+                .node_drain(
+                    index,
+                    id,
+                    strategy.as_ref(),
+                    *mark_eligible,
+                    last.as_ref(),
+                    event,
+                    evals,
+                ),
+            Command::NodePurge { ids, evals } => self.node_purge(index, ids, evals),
+            Command::AllocClientUpdate { updates, evals, wall_ns } => {
+                self.alloc_client_update(index, updates, evals, *wall_ns)
+            }
+            Command::AllocTransition { transitions, evals, wall_ns } => {
+                self.alloc_transition(index, transitions, evals, *wall_ns)
+            }
             Command::VariablePut { variable, check, wall_ns } => {
                 self.variable_put(index, variable, *check, *wall_ns)
             }
             Command::VariableDelete { namespace, path, check } => {
                 self.variable_delete(index, namespace, path, *check)
             }
-            _ => Ok(Applied::Refused(ApiError::missing("this command is not served"))),
+            Command::NamespaceUpsert { namespace } => self.namespace_upsert(index, namespace),
+            Command::NamespaceDelete { name } => self.delete_named(index, Table::Namespace, name),
+            Command::NodePoolUpsert { pool } => self.node_pool_upsert(index, pool),
+            Command::NodePoolDelete { name } => self.delete_named(index, Table::NodePool, name),
+            Command::SchedulerConfig { config, check } => {
+                self.scheduler_config(index, config, *check)
+            }
+            Command::OperatorDocument { name, json, check } => {
+                self.operator_document(index, name, json, *check)
+            }
+            Command::Reap { evals, allocs, deployments, jobs, nodes } => {
+                self.reap(index, &reap::Reap { evals, allocs, deployments, jobs, nodes })
+            }
+            Command::ReconcileSummaries => {
+                let changed = self.reconcile_summaries(index)?;
+                Ok(if changed { Applied::Done } else { Applied::Nothing })
+            }
+            Command::Bootstrap { .. } => self.bootstrap(index),
         }
     }
 }

@@ -1,0 +1,44 @@
+//! `agent` and `version`.
+
+use super::args::{Args, Flag};
+use super::{Session, Stop};
+use crate::agent::config::Config;
+use crate::agent::config_file::FLAGS;
+
+/// Version of the API that is spoken.
+pub(super) const API_VERSION: &str = "2.0.5";
+
+/// Reads the configuration and becomes the agent.
+pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    match Config::load(&args.positionals) {
+        Ok(config) => {
+            for warning in config.warnings() {
+                session.warn(&format!("WARNING: {warning}"));
+            }
+            Ok(crate::agent::run(config))
+        }
+        Err(text) => {
+            session.warn(&format!("==> {text}"));
+            Ok(1)
+        }
+    }
+}
+
+/// Prints what this program is.
+pub(super) fn version(session: &mut Session<'_>, _args: &Args) -> Result<i32, Stop> {
+    session.say(&version_line());
+    Ok(0)
+}
+
+/// Own version and that of the API.
+pub(super) fn version_line() -> String {
+    format!("Vardo v{} (Nomad API {API_VERSION})", env!("CARGO_PKG_VERSION"))
+}
+
+/// The agent's flags in the form that help prints.
+pub(super) fn flags() -> Vec<Flag> {
+    FLAGS
+        .iter()
+        .map(|f| Flag { name: f.name, value: if f.switch { "" } else { "<value>" }, help: f.help })
+        .collect()
+}

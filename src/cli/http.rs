@@ -1,0 +1,417 @@
+//! A blocking client of the API for one command.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::stdx::json;
+
+/// Where the API is and what every request carries.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Api {
+    /// `http://host:port` or `unix:///path`.
+    pub(super) address: String,
+    pub(super) region: String,
+    pub(super) namespace: String,
+    pub(super) token: String,
+    /// `user[:password]`.
+    pub(super) basic: String,
+}
+
+/// Why a request gave no usable answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The agent could not be reached, or broke off.
+    Io(io::Error),
+    /// It answered with another status than 200.
+    Status(u16, String),
+    /// It answered something else than what was asked for.
+    Malformed(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(e) => write!(f, "{e}"),
+            Self::Status(code, body) => write!(f, "Unexpected response code: {code} ({body})"),
+            Self::Malformed(text) => write!(f, "failed to read the answer: {text}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
+/// A query string under construction.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Query(String);
+
+impl Query {
+    /// Adds a parameter; an empty value adds nothing.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        if !value.is_empty() {
+            self.0.push(if self.0.is_empty() { '?' } else { '&' });
+            self.0.push_str(name);
+            self.0.push('=');
+            self.0.push_str(&escape(value));
+        }
+        self
+    }
+}
+
+/// Percent-encodes all but unreserved characters.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
+impl Api {
+    /// GET of a JSON object.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str, query: Query) -> Result<T, Failure> {
+        decode(&self.get_raw(path, query)?)
+    }
+
+    /// GET of bytes.
+    pub(super) fn get_raw(&self, path: &str, query: Query) -> Result<Vec<u8>, Failure> {
+        self.whole("GET", path, query, None).map(|(_, body)| body)
+    }
+
+    /// GET of a JSON object and of the index it is valid for.
+    pub(super) fn get_indexed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Query,
+    ) -> Result<(u64, T), Failure> {
+        let (index, body) = self.whole("GET", path, query, None)?;
+        Ok((index, decode(&body)?))
+    }
+
+    /// PUT of a JSON body.
+    pub(super) fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Query,
+        body: &[u8],
+    ) -> Result<T, Failure> {
+        decode(&self.whole("PUT", path, query, Some(body))?.1)
+    }
+
+    /// DELETE.
+    pub(super) fn delete<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Query,
+    ) -> Result<T, Failure> {
+        decode(&self.whole("DELETE", path, query, None)?.1)
+    }
+
+    fn whole(
+        &self,
+        method: &str,
+        path: &str,
+        query: Query,
+        body: Option<&[u8]>,
+    ) -> Result<(u64, Vec<u8>), Failure> {
+        let mut stream = self.open(method, path, query, body)?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        Ok((stream.index, bytes))
+    }
+
+    /// Sends a request and reads the head of its answer; the body is read from what comes back.
+    pub(super) fn open(
+        &self,
+        method: &str,
+        path: &str,
+        query: Query,
+        body: Option<&[u8]>,
+    ) -> Result<Response, Failure> {
+        let query = query.with("namespace", &self.namespace).with("region", &self.region);
+        let (socket, host) = self.connect()?;
+        let mut response = Response::new(socket);
+        let mut head =
+            format!("{method} {path}{} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n", query.0);
+        if !self.token.is_empty() {
+            head.push_str(&format!("X-Nomad-Token: {}\r\n", header_value(&self.token)?));
+        }
+        if !self.basic.is_empty() {
+            let coded = json::Bytes::encode(self.basic.as_bytes());
+            head.push_str(&format!("Authorization: Basic {coded}\r\n"));
+        }
+        if let Some(body) = body {
+            head.push_str(&format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            ));
+        }
+        head.push_str("\r\n");
+        response.socket.write_all(head.as_bytes())?;
+        // A refusal may arrive, and the connection close, before a long body is out.
+        let sent = body.map_or(Ok(()), |b| response.socket.write_all(b));
+        match response.read_head() {
+            Err(e) => return Err(sent.err().map_or(e, Failure::Io)),
+            Ok(status) if !(200..300).contains(&status) => {
+                let mut text = Vec::new();
+                response.read_to_end(&mut text)?;
+                let text = String::from_utf8_lossy(&text).trim().to_owned();
+                return Err(Failure::Status(status, text));
+            }
+            Ok(_) => {}
+        }
+        Ok(response)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a command blocks: it has nothing else to do")]
+    fn connect(&self) -> Result<(Socket, String), Failure> {
+        if let Some(path) = self.address.strip_prefix("unix://") {
+            return Ok((Socket::Unix(UnixStream::connect(path)?), "localhost".to_owned()));
+        }
+        if self.address.starts_with("https://") {
+            let text = "https is not supported by this version, use an http:// address";
+            return Err(Failure::Malformed(text.to_owned()));
+        }
+        let rest = self.address.strip_prefix("http://").unwrap_or(&self.address);
+        let host = rest.split('/').next().unwrap_or_default();
+        let bare = host.rsplit(']').next().unwrap_or_default();
+        let target = if bare.contains(':') { host.to_owned() } else { format!("{host}:4646") };
+        let socket = TcpStream::connect(&target).map_err(|e| {
+            io::Error::new(e.kind(), format!("failed to reach the agent at {target}: {e}"))
+        })?;
+        Ok((Socket::Tcp(socket), host.to_owned()))
+    }
+}
+
+fn header_value(text: &str) -> Result<&str, Failure> {
+    let text = text.trim();
+    if text.bytes().any(|b| b < 0x20) {
+        return Err(Failure::Malformed("the token holds control characters".to_owned()));
+    }
+    Ok(text)
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    json::decode(body).map_err(|e| Failure::Malformed(e.to_string()))
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn set_read_timeout(&self, after: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(s) => s.set_read_timeout(Some(after)),
+            Self::Unix(s) => s.set_read_timeout(Some(after)),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(s) => s.write_all(bytes),
+            Self::Unix(s) => s.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => s.read(into),
+            Self::Unix(s) => s.read(into),
+        }
+    }
+}
+
+/// How the rest of a body is marked off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Left {
+    Bytes(u64),
+    /// Bytes of the present chunk; 0: a size line comes next.
+    Chunk(u64),
+    ToClose,
+    Done,
+}
+
+/// An answer whose head was read. Reading gives the body; `Ok(0)` is its end.
+pub(super) struct Response {
+    socket: Socket,
+    /// Received and not yet handed out.
+    buffer: Vec<u8>,
+    left: Left,
+    /// `X-Nomad-Index`, 0 where there is none.
+    pub(super) index: u64,
+}
+
+impl Response {
+    fn new(socket: Socket) -> Self {
+        Self { socket, buffer: Vec::new(), left: Left::ToClose, index: 0 }
+    }
+
+    /// From here on a read that finds nothing for so long fails with `WouldBlock`.
+    pub(super) fn poll_every(&self, after: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(after)
+    }
+
+    /// More bytes into the buffer; false at the end of the connection.
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut chunk = [0; 16 * 1024];
+        let n = loop {
+            match self.socket.read(&mut chunk) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        self.buffer.extend_from_slice(&chunk[..n]);
+        Ok(n > 0)
+    }
+
+    fn read_head(&mut self) -> Result<u16, Failure> {
+        loop {
+            let mut fields = [httparse::EMPTY_HEADER; 64];
+            let mut head = httparse::Response::new(&mut fields);
+            let parsed = head.parse(&self.buffer).map_err(|e| Failure::Malformed(e.to_string()))?;
+            let httparse::Status::Complete(length) = parsed else {
+                if self.buffer.len() > HEAD_BYTES_MAX {
+                    return Err(Failure::Malformed("the head is too long".to_owned()));
+                }
+                if !self.fill()? {
+                    return Err(Failure::Malformed("the agent closed the connection".to_owned()));
+                }
+                continue;
+            };
+            let status = head.code.unwrap_or(0);
+            let field = |name: &str| {
+                let found = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+                found.map(|h| String::from_utf8_lossy(h.value).into_owned())
+            };
+            let chunked = field("transfer-encoding").is_some_and(|v| v.contains("chunked"));
+            let number = |name: &str| field(name).and_then(|v| v.trim().parse().ok());
+            self.index = number("x-nomad-index").unwrap_or(0);
+            self.left = match number("content-length") {
+                _ if chunked => Left::Chunk(0),
+                Some(n) => Left::Bytes(n),
+                None => Left::ToClose,
+            };
+            self.buffer.drain(..length);
+            if status != 100 {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Reads the line that begins a chunk. Its own end of line belongs to the chunk before it.
+    fn chunk_size(&mut self) -> io::Result<u64> {
+        loop {
+            let skip = if self.buffer.starts_with(b"\r\n") { 2 } else { 0 };
+            let line_end = self.buffer.iter().skip(skip).position(|b| *b == b'\n');
+            if let Some(at) = line_end {
+                let line = self.buffer.get(skip..skip + at).unwrap_or_default();
+                let text = String::from_utf8_lossy(line);
+                let digits = text.split(';').next().unwrap_or_default().trim();
+                let size = u64::from_str_radix(digits, 16)
+                    .map_err(|_| io::Error::other("malformed chunk"))?;
+                self.buffer.drain(..=skip + at);
+                return Ok(size);
+            }
+            if self.buffer.len() > 256 || !self.fill()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+impl Read for Response {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.left == Left::Chunk(0) {
+            self.left = match self.chunk_size()? {
+                0 => Left::Done,
+                n => Left::Chunk(n),
+            };
+        }
+        let most = match self.left {
+            Left::Done | Left::Bytes(0) => return Ok(0),
+            Left::Bytes(n) | Left::Chunk(n) => n,
+            Left::ToClose => u64::MAX,
+        };
+        if self.buffer.is_empty() && !self.fill()? {
+            return match self.left {
+                Left::ToClose => Ok(0),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            };
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let n = self.buffer.len().min(into.len()).min(most);
+        into[..n].copy_from_slice(&self.buffer[..n]);
+        self.buffer.drain(..n);
+        let taken = n as u64;
+        self.left = match self.left {
+            Left::Bytes(left) => Left::Bytes(left - taken),
+            Left::Chunk(left) => Left::Chunk(left - taken),
+            other => other,
+        };
+        Ok(n)
+    }
+}
+
+/// Largest head of an answer that is read, in bytes: far above what any agent sends.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// Every answer is also fed cut in two at every byte.
+    fn body_of(answer: &[u8], cut: usize) -> (u16, Vec<u8>) {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        far.write_all(&answer[..cut]).unwrap();
+        far.write_all(&answer[cut..]).unwrap();
+        drop(far);
+        let mut response = Response::new(Socket::Unix(near));
+        let status = response.read_head().unwrap();
+        let mut body = Vec::new();
+        response.read_to_end(&mut body).unwrap();
+        (status, body)
+    }
+
+    #[test]
+    fn bodies_end_where_their_framing_says() {
+        for (answer, status, body) in [
+            (&b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloXX"[..], 200, &b"hello"[..]),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n\
+                  0\r\n\r\n",
+                200,
+                b"hello",
+            ),
+            (b"HTTP/1.1 404 Not Found\r\n\r\nto the close", 404, b"to the close"),
+            (
+                b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                200,
+                b"",
+            ),
+        ] {
+            for cut in 0..answer.len() {
+                assert_eq!(body_of(answer, cut), (status, body.to_vec()), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn queries_are_escaped() {
+        let q = Query::default().with("prefix", "a b/c").with("none", "").with("n", "*");
+        assert_eq!(q.0, "?prefix=a%20b%2Fc&n=%2A");
+    }
+}

@@ -1,0 +1,193 @@
+//! `job run` and `job stop`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde_json::value::RawValue;
+
+use super::args::Args;
+use super::find::{self, Found};
+use super::http::{Query, escape};
+use super::monitor::Monitor;
+use super::{Session, Stop, failed};
+use crate::api::{JobDeregisterResponse, JobRegisterResponse};
+
+/// Submits a job and follows it.
+pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let [path] = args.positionals.as_slice() else {
+        return Err(Stop::Usage("This command takes one argument: <path>".to_owned()));
+    };
+    let source = read_source(path).map_err(|e| format!("Error getting job struct: {e}"))?;
+    let job = Job::read(&source).map_err(|e| format!("Error getting job struct: {e}"))?;
+    if args.on("output") {
+        session.json(&format!("{{\"Job\":{}}}", job.json));
+        return Ok(0);
+    }
+    let namespace = session.api.namespace.clone();
+    if namespace.is_empty() {
+        session.api.namespace.clone_from(&job.namespace);
+    }
+    let body = submission(&job, &source, args)?;
+    let query = Query::default();
+    let answer: JobRegisterResponse = session
+        .api
+        .put("/v1/jobs", query, body.as_bytes())
+        .map_err(failed("Error submitting job"))?;
+    if !answer.warnings.is_empty() {
+        session.say(&format!("Job Warnings:\n{}\n", answer.warnings.trim_end()));
+    }
+    if answer.eval_id.is_empty() {
+        session.say("Job registration successful");
+        return Ok(0);
+    }
+    if args.on("detach") {
+        session.say(&format!("Job registration successful\nEvaluation ID: {}", answer.eval_id));
+        return Ok(0);
+    }
+    Monitor::new(session, args.on("verbose")).evaluation(&answer.eval_id)
+}
+
+/// Stops jobs and follows what comes of it.
+pub(super) fn stop(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    if args.positionals.is_empty() {
+        return Err(Stop::Usage("This command takes at least one argument: <job>".to_owned()));
+    }
+    let mut status = 0;
+    for id in &args.positionals {
+        let outcome = stop_one(session, args, id);
+        match outcome {
+            Ok(one) => status = status.max(one),
+            Err(Stop::Error(text)) => {
+                session.warn(&text);
+                status = 1;
+            }
+            Err(usage) => return Err(usage),
+        }
+    }
+    Ok(status)
+}
+
+fn stop_one(session: &mut Session<'_>, args: &Args, id: &str) -> Result<i32, Stop> {
+    let missing = || Stop::Error(format!("No job(s) with prefix or ID \"{id}\" found"));
+    let job = match find::job(session, id)?.ok_or_else(missing)? {
+        Found::One(job) => job,
+        Found::Several(text) => return Err(Stop::Error(text)),
+    };
+    if job.id != *id && !args.on("yes") {
+        let question = format!("Are you sure you want to stop job \"{}\"? [y/N]", job.id);
+        session.say(&question);
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map_err(|e| format!("no answer: {e}"))?;
+        if answer.trim() != "y" {
+            session.say("Cancelling job stop");
+            return Ok(0);
+        }
+    }
+    let on = |name: &str| if args.on(name) { "true" } else { "" };
+    let query = Query::default()
+        .with("purge", on("purge"))
+        .with("global", on("global"))
+        .with("no_shutdown_delay", on("no-shutdown-delay"))
+        .with("eval_priority", args.value("eval-priority").unwrap_or_default());
+    if session.api.namespace.is_empty() || session.api.namespace == "*" {
+        session.api.namespace.clone_from(&job.namespace);
+    }
+    let answer: JobDeregisterResponse = session
+        .api
+        .delete(&format!("/v1/job/{}", escape(&job.id)), query)
+        .map_err(failed("Error deregistering job"))?;
+    if answer.eval_id.is_empty() {
+        return Ok(0);
+    }
+    if args.on("detach") {
+        session.say(&answer.eval_id);
+        return Ok(0);
+    }
+    Monitor::new(session, args.on("verbose")).evaluation(&answer.eval_id)
+}
+
+/// The body of the registration, with the source for the job's page.
+fn submission(job: &Job, source: &str, args: &Args) -> Result<String, Stop> {
+    let mut body = format!("{{\"Job\":{}", job.json);
+    if let Some(index) = args.number("check-index").map_err(Stop::Usage)? {
+        body.push_str(&format!(",\"EnforceIndex\":true,\"JobModifyIndex\":{index}"));
+    }
+    if let Some(priority) = args.number("eval-priority").map_err(Stop::Usage)? {
+        body.push_str(&format!(",\"EvalPriority\":{priority}"));
+    }
+    for (flag, field) in
+        [("preserve-counts", "PreserveCounts"), ("policy-override", "PolicyOverride")]
+    {
+        if args.on(flag) {
+            body.push_str(&format!(",\"{field}\":true"));
+        }
+    }
+    let source = serde_json::to_string(source).map_err(|e| e.to_string())?;
+    body.push_str(&format!(",\"Submission\":{{\"Format\":\"json\",\"Source\":{source}}}}}"));
+    Ok(body)
+}
+
+fn read_source(path: &str) -> Result<String, String> {
+    let mut text = String::new();
+    if path == "-" {
+        std::io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
+    } else if path.starts_with("http://") || path.starts_with("https://") {
+        return Err("addresses are not supported by this version, fetch the file first".into());
+    } else {
+        text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    }
+    Ok(text)
+}
+
+/// A job as it was written, and what the command needs to know of it.
+#[derive(Debug, PartialEq)]
+struct Job {
+    json: String,
+    namespace: String,
+}
+
+impl Job {
+    /// From `{"Job":{…}}` or the job alone.
+    fn read(source: &str) -> Result<Self, String> {
+        if !source.trim_start().starts_with('{') {
+            return Err("HCL job files are not supported by this version, write the job as JSON \
+                        (an object with \"ID\", \"TaskGroups\" …, alone or under \"Job\")"
+                .to_owned());
+        }
+        let outer = object(source)?;
+        let wrapped = field(&outer, "Job");
+        let json = wrapped.map_or_else(|| source.trim().to_owned(), |raw| raw.get().to_owned());
+        let job = object(&json)?;
+        if field(&job, "ID").is_none() {
+            return Err("the job has no \"ID\"".to_owned());
+        }
+        let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+        let namespace = field(&job, "Namespace").and_then(text).unwrap_or_default();
+        Ok(Self { json, namespace })
+    }
+}
+
+fn object(text: &str) -> Result<BTreeMap<String, Box<RawValue>>, String> {
+    serde_json::from_str(text).map_err(|e| e.to_string())
+}
+
+fn field<'a>(object: &'a BTreeMap<String, Box<RawValue>>, name: &str) -> Option<&'a RawValue> {
+    object.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| &**v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_taken_bare_or_wrapped() {
+        let bare = r#"{"ID":"web","Namespace":"n"}"#;
+        for source in [bare.to_owned(), format!("  {{\"Job\":{bare}}}\n")] {
+            let job = Job { json: bare.to_owned(), namespace: "n".to_owned() };
+            assert_eq!(Job::read(&source), Ok(job), "{source}");
+        }
+        assert_eq!(Job::read(r#"{"Name":"x"}"#), Err("the job has no \"ID\"".to_owned()));
+        assert!(Job::read("job \"web\" {}").unwrap_err().contains("write the job as JSON"));
+        assert!(Job::read("{").is_err());
+    }
+}

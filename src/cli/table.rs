@@ -1,0 +1,175 @@
+//! Every command: names, arguments, flags and function.
+
+use super::args::{Args, Flag, switch, valued};
+use super::{Session, Stop, agent, alloc, job, job_status, logs, node};
+
+/// One command.
+pub(super) struct Command {
+    /// The first is the full one; the others do the same.
+    pub(super) names: &'static [&'static str],
+    pub(super) about: &'static str,
+    /// Arguments as the usage line shows them.
+    pub(super) usage: &'static str,
+    pub(super) flags: &'static [Flag],
+    /// Takes the general options: it speaks to an agent.
+    pub(super) general: bool,
+    /// Reads its flags itself.
+    pub(super) own_flags: bool,
+    /// The exit status, or why there was nothing to do.
+    pub(super) run: fn(&mut Session<'_>, &Args) -> Result<i32, Stop>,
+}
+
+/// Options of every command that speaks to an agent.
+pub(super) const GENERAL: &[Flag] = &[
+    valued(
+        "address",
+        "<addr>",
+        "Address of the agent, http://host:port or unix:///path; also \
+        NOMAD_ADDR",
+    ),
+    valued("region", "<region>", "Region to ask; also NOMAD_REGION"),
+    valued("namespace", "<namespace>", "Namespace to work in; also NOMAD_NAMESPACE"),
+    valued("token", "<token>", "Secret of a token; also NOMAD_TOKEN"),
+    switch("no-color", "Plain output, nothing redrawn in place"),
+    switch("force-color", "Taken for compatibility, output has no colours"),
+];
+
+/// First words that several commands share.
+pub(super) const GROUPS: &[(&str, &str)] = &[
+    ("alloc", "Look at allocations."),
+    ("job", "Run, look at and stop jobs."),
+    ("node", "Look at nodes."),
+];
+
+const VERBOSE: Flag = switch("verbose", "Show full ids and more detail");
+const JSON: Flag = switch("json", "Print the API's objects as JSON");
+const DETACH: Flag = switch("detach", "Return at once instead of following what happens");
+
+/// All commands, in the order of the help.
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        names: &["agent"],
+        about: "Run an agent",
+        usage: "[options]",
+        flags: &[],
+        general: false,
+        own_flags: true,
+        run: agent::run,
+    },
+    Command {
+        names: &["job run", "run"],
+        about: "Submit a job and follow it until it runs",
+        usage: "[options] <path>",
+        flags: &[
+            DETACH,
+            VERBOSE,
+            switch("json", "The file is JSON whatever it looks like"),
+            switch("output", "Print the job as it would be submitted, and stop"),
+            valued("check-index", "<n>", "Submit only where the job's modify index is n; 0: new"),
+            valued("eval-priority", "<n>", "Priority of the evaluation"),
+            switch("preserve-counts", "Keep the counts of groups that run"),
+            switch("policy-override", "Taken for compatibility"),
+        ],
+        general: true,
+        own_flags: false,
+        run: job::run,
+    },
+    Command {
+        names: &["job status", "status"],
+        about: "Show jobs, or one job",
+        usage: "[options] [job]",
+        flags: &[
+            switch("short", "Only the job itself"),
+            switch("evals", "Show its evaluations"),
+            switch("all-allocs", "Show allocations of former jobs of that name too"),
+            VERBOSE,
+            JSON,
+        ],
+        general: true,
+        own_flags: false,
+        run: job_status::run,
+    },
+    Command {
+        names: &["job stop", "stop"],
+        about: "Stop jobs",
+        usage: "[options] <job>...",
+        flags: &[
+            DETACH,
+            VERBOSE,
+            switch("purge", "Remove the job at once"),
+            switch("global", "Stop it in all of its regions"),
+            switch("yes", "Do not ask"),
+            switch("no-shutdown-delay", "Ignore the shutdown delay of groups and tasks"),
+            valued("eval-priority", "<n>", "Priority of the evaluation"),
+        ],
+        general: true,
+        own_flags: false,
+        run: job::stop,
+    },
+    Command {
+        names: &["node status", "node-status"],
+        about: "Show nodes, or one node",
+        usage: "[options] [node]",
+        flags: &[
+            switch("self", "The node of the agent that is asked"),
+            switch("stats", "Show what the host uses"),
+            switch("allocs", "Count running allocations of each node"),
+            switch("short", "Only the node itself"),
+            switch("quiet", "Only ids"),
+            VERBOSE,
+            JSON,
+        ],
+        general: true,
+        own_flags: false,
+        run: node::status,
+    },
+    Command {
+        names: &["alloc status", "alloc-status"],
+        about: "Show an allocation",
+        usage: "[options] <allocation>",
+        flags: &[switch("short", "Leave out resources and events"), VERBOSE, JSON],
+        general: true,
+        own_flags: false,
+        run: alloc::status,
+    },
+    Command {
+        names: &["alloc logs", "logs"],
+        about: "Print what a task has written",
+        usage: "[options] <allocation> [task]",
+        flags: &[
+            switch("stdout", "Only standard output"),
+            switch("stderr", "Only standard error"),
+            switch("f", "Go on with what is written from now on"),
+            switch("tail", "Begin near the end: the last 10 lines, or as -n or -c say"),
+            valued("n", "<lines>", "Begin with the last lines"),
+            valued("c", "<bytes>", "Begin with the last bytes"),
+            valued("task", "<task>", "Task of the allocation"),
+            switch("job", "The argument is a job: take one of its allocations"),
+            VERBOSE,
+        ],
+        general: true,
+        own_flags: false,
+        run: logs::run,
+    },
+    Command {
+        names: &["version"],
+        about: "Print the version",
+        usage: "",
+        flags: &[],
+        general: false,
+        own_flags: false,
+        run: agent::version,
+    },
+];
+
+/// The command that `args` begin with, and how many words it took. Longer names first.
+pub(super) fn find(args: &[String]) -> Option<(&'static Command, usize)> {
+    for words in [2, 1] {
+        let name = args.get(..words).map(|w| w.join(" "));
+        let found = name.and_then(|n| COMMANDS.iter().find(|c| c.names.contains(&n.as_str())));
+        if let Some(command) = found {
+            return Some((command, words));
+        }
+    }
+    None
+}

@@ -1,0 +1,149 @@
+//! The node-local rows of the client.
+//!
+//! ```text
+//! client/alloc/<id>        description and job        client/run/<id>     state of the allocation
+//! client/task/<id>/<task>  state of a task            client/meta         metadata set by users
+//! client/remove/<id>       a directory that is being removed
+//! ```
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Allocation, Job};
+use crate::client::ClientEffect;
+use crate::client::alloc::RunRow;
+use crate::client::meta::Dynamic;
+use crate::client::task::TaskRow;
+
+/// An allocation as it was left.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) alloc: Rc<Allocation>,
+    pub(crate) run: RunRow,
+    pub(crate) tasks: BTreeMap<String, TaskRow>,
+}
+
+/// Everything that was left.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) allocs: BTreeMap<String, Kept>,
+    pub(crate) metadata: Option<Dynamic>,
+    /// Allocations whose directories were being removed.
+    pub(crate) removals: Vec<String>,
+    /// Keys of rows that are of no use.
+    pub(crate) broken: Vec<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AllocRow<'a> {
+    alloc: std::borrow::Cow<'a, Allocation>,
+    job: Option<Rc<Job>>,
+}
+
+/// Makes sense of the rows. What cannot be read is named for deletion instead of stopping the agent.
+pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
+    let mut out = Restored::default();
+    let mut runs: BTreeMap<String, (Vec<u8>, RunRow)> = BTreeMap::new();
+    let mut tasks: BTreeMap<String, Vec<(Vec<u8>, String, TaskRow)>> = BTreeMap::new();
+    for (key, value) in rows {
+        let parts = std::str::from_utf8(&key).map(|k| k.split('/').collect::<Vec<_>>());
+        let understood = match parts.as_deref() {
+            Ok(["client", "alloc", id]) => decode::<AllocRow<'_>>(&value).map(|row| {
+                let mut alloc = row.alloc.into_owned();
+                alloc.job = row.job;
+                let alloc = Rc::new(alloc);
+                let kept = Kept { alloc, run: RunRow::default(), tasks: BTreeMap::new() };
+                out.allocs.insert((*id).to_owned(), kept);
+            }),
+            Ok(["client", "run", id]) => decode(&value).map(|row| {
+                runs.insert((*id).to_owned(), (key.clone(), row));
+            }),
+            Ok(["client", "task", id, task @ ..]) => decode(&value).map(|row| {
+                tasks.entry((*id).to_owned()).or_default().push((key.clone(), task.join("/"), row));
+            }),
+            Ok(["client", "meta"]) => decode(&value).map(|meta| out.metadata = Some(meta)),
+            Ok(["client", "remove", id]) => {
+                out.removals.push((*id).to_owned());
+                Some(())
+            }
+            _ => None,
+        };
+        if understood.is_none() {
+            out.broken.push(key);
+        }
+    }
+    for (id, (key, run)) in runs {
+        match out.allocs.get_mut(&id) {
+            Some(kept) => kept.run = run,
+            None => out.broken.push(key),
+        }
+    }
+    for (id, rows) in tasks {
+        for (key, name, row) in rows {
+            match out.allocs.get_mut(&id) {
+                Some(kept) => {
+                    kept.tasks.insert(name, row);
+                }
+                None => out.broken.push(key),
+            }
+        }
+    }
+    out
+}
+
+pub(crate) fn put_alloc(alloc: &Rc<Allocation>) -> ClientEffect {
+    let row =
+        AllocRow { alloc: std::borrow::Cow::Borrowed(alloc.as_ref()), job: alloc.job.clone() };
+    ClientEffect::LocalPut(key("alloc", &alloc.id), encode(&row))
+}
+
+pub(crate) fn put_run(id: &str, row: &RunRow) -> ClientEffect {
+    ClientEffect::LocalPut(key("run", id), encode(row))
+}
+
+pub(crate) fn put_task(id: &str, task: &str, row: &TaskRow) -> ClientEffect {
+    ClientEffect::LocalPut(task_key(id, task), encode(row))
+}
+
+pub(crate) fn put_metadata(dynamic: &Dynamic) -> ClientEffect {
+    ClientEffect::LocalPut(b"client/meta".to_vec(), encode(dynamic))
+}
+
+/// Notes that a directory is being removed, so that a restart finishes the work.
+pub(crate) fn put_removal(id: &str) -> ClientEffect {
+    ClientEffect::LocalPut(key("remove", id), Vec::new())
+}
+
+pub(crate) fn delete_removal(id: &str) -> ClientEffect {
+    ClientEffect::LocalDelete(key("remove", id))
+}
+
+/// Deletes all rows of an allocation.
+pub(crate) fn delete<'a>(
+    id: &str,
+    tasks: impl Iterator<Item = &'a str>,
+    out: &mut Vec<ClientEffect>,
+) {
+    out.push(ClientEffect::LocalDelete(key("alloc", id)));
+    out.push(ClientEffect::LocalDelete(key("run", id)));
+    out.extend(tasks.map(|task| ClientEffect::LocalDelete(task_key(id, task))));
+}
+
+/// JSON of a type whose maps have text keys, which cannot fail to print.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn key(kind: &str, id: &str) -> Vec<u8> {
+    format!("client/{kind}/{id}").into_bytes()
+}
+
+fn task_key(id: &str, task: &str) -> Vec<u8> {
+    format!("client/task/{id}/{task}").into_bytes()
+}

@@ -1,0 +1,167 @@
+//! `/v1/jobs`, `/v1/job/*` and `/v1/validate/job`.
+//!
+//! Ids may hold slashes, so what is asked of a job is told by the end of the path.
+
+mod launch;
+mod read;
+mod register;
+mod scale;
+mod stop;
+
+pub(super) use read::{alloc_stubs, services_where};
+pub(super) use register::validate;
+
+use super::{Answer, Ctx, Outcome, invalid_method, list, not_served};
+use crate::api::{ApiError, Evaluation, Job, status};
+use crate::command::JobApplied;
+use crate::http::Method;
+
+type Result<T = Outcome> = std::result::Result<T, ApiError>;
+type Sub = fn(&mut Ctx<'_>, &str) -> Result;
+
+/// `/v1/jobs`
+pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {
+    match ctx.req.method {
+        Method::Get => list::jobs(ctx),
+        Method::Put | Method::Post => register::register(ctx, None),
+        _ => Err(invalid_method()),
+    }
+}
+
+/// `/v1/jobs/statuses`
+pub(super) fn statuses(ctx: &mut Ctx<'_>) -> Result {
+    if !(ctx.is_get() || ctx.req.method == Method::Post) {
+        return Err(invalid_method());
+    }
+    Err(not_served("The overview of job statuses"))
+}
+
+/// `/v1/job/{id}` and what lies below.
+pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
+    let rest = ctx.rest;
+    for (suffix, run) in SUB {
+        if let Some(id) = rest.strip_suffix(suffix) {
+            return run(ctx, id);
+        }
+    }
+    if rest.ends_with("/tag") {
+        return Err(not_served("Tagging of job versions"));
+    }
+    match ctx.req.method {
+        Method::Get => read::get(ctx, rest),
+        Method::Put | Method::Post => register::register(ctx, Some(rest)),
+        Method::Delete => stop::stop(ctx, rest),
+        _ => Err(invalid_method()),
+    }
+}
+
+const SUB: [(&str, Sub); 18] = [
+    ("/evaluate", stop::evaluate),
+    ("/allocations", read::allocations),
+    ("/evaluations", read::evaluations),
+    ("/periodic/force", launch::force),
+    ("/plan", plan),
+    ("/summary", read::summary),
+    ("/dispatch", launch::dispatch),
+    ("/dispatch/payload", launch::dispatch_payload),
+    ("/versions", read::versions),
+    ("/revert", launch::revert),
+    ("/deployments", read::deployments),
+    ("/deployment", read::deployment),
+    ("/stable", stable),
+    ("/scale", scale::scale),
+    ("/services", read::services),
+    ("/submission", read::submission),
+    ("/actions", read::actions),
+    ("/action", action),
+];
+
+fn plan(ctx: &mut Ctx<'_>, _: &str) -> Result {
+    write_only(ctx)?;
+    Err(not_served("Planning of jobs"))
+}
+
+fn stable(ctx: &mut Ctx<'_>, _: &str) -> Result {
+    write_only(ctx)?;
+    Err(not_served("Marking versions of a job stable"))
+}
+
+fn action(ctx: &mut Ctx<'_>, _: &str) -> Result {
+    get_only(ctx)?;
+    Err(not_served("Running actions of a job"))
+}
+
+fn get_only(ctx: &Ctx<'_>) -> Result<()> {
+    if ctx.is_get() { Ok(()) } else { Err(invalid_method()) }
+}
+
+fn write_only(ctx: &Ctx<'_>) -> Result<()> {
+    if ctx.is_write() { Ok(()) } else { Err(invalid_method()) }
+}
+
+/// A new evaluation of a job, to be stored with what caused it.
+fn evaluation(ctx: &mut Ctx<'_>, job: &Job, trigger: &str, priority: i64) -> Evaluation {
+    Evaluation {
+        id: ctx.new_id(),
+        namespace: job.namespace.clone(),
+        priority: if priority == 0 { job.priority } else { priority },
+        kind: job.kind.clone(),
+        triggered_by: trigger.to_owned(),
+        job_id: job.id.clone(),
+        job_modify_index: job.modify_index,
+        status: status::EVAL_PENDING.to_owned(),
+        create_time: ctx.now.wall_ns,
+        modify_time: ctx.now.wall_ns,
+        ..Evaluation::default()
+    }
+}
+
+/// Jobs that only begin others: they are not evaluated themselves.
+fn is_template(job: &Job) -> bool {
+    job.periodic.is_some() || (job.parameterized_job.is_some() && !job.dispatched)
+}
+
+/// What the answer to a change of a job says of `applied`, or why there was none.
+fn job_applied(applied: crate::command::Applied) -> Result<JobApplied> {
+    use crate::command::Applied;
+    match applied {
+        Applied::Job(j) => Ok(j),
+        Applied::Nothing => Ok(JobApplied::default()),
+        Applied::Refused(e) => Err(e),
+        Applied::Done | Applied::Plan { .. } | Applied::Conflict(_) | Applied::Checked(_) => {
+            Err(ApiError::failed("the job's entry was applied as another command"))
+        }
+    }
+}
+
+/// The number of a query parameter.
+fn int_param(ctx: &Ctx<'_>, name: &str) -> Result<Option<i64>> {
+    let q = crate::http::Query::new(ctx.req.query());
+    match q.get(name).filter(|v| !v.is_empty()) {
+        None => Ok(None),
+        Some(v) => v.parse().map(Some).map_err(|_| {
+            ApiError::failed(format!(
+                "Failed to parse value of {name:?} ({v}) as an int: strconv.Atoi: parsing {:?}: \
+                 invalid syntax",
+                &*v
+            ))
+        }),
+    }
+}
+
+/// A boolean query parameter whose bad values are a 500.
+fn bool_or_failed(ctx: &Ctx<'_>, name: &str) -> Result<bool> {
+    let q = crate::http::Query::new(ctx.req.query());
+    super::params::bool_param(&q, name).map_err(ApiError::failed)
+}
+
+fn eval_priority_ok(priority: i64) -> Result<()> {
+    if priority != 0 && !(1..=100).contains(&priority) {
+        return Err(ApiError::bad("Eval priority must be between 1 and 100 inclusively"));
+    }
+    Ok(())
+}
+
+fn answer_write<T: serde::Serialize>(body: &T, index: u64) -> Answer {
+    Answer::json(body).index(index)
+}

@@ -1,0 +1,289 @@
+//! Plans of the scheduler, checked again node by node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::{AllocDeploymentStatus, Allocation, Node, status};
+use crate::command::{AllocStop, Applied, Placement, Plan};
+use crate::sched::fit;
+use crate::store::rows::{NodeHead, NodeStatus, exclusive as has_owner};
+use crate::store::schema::keys;
+use crate::store::{Batch, Reader, StoreError, Table, typed};
+
+use super::alloc::{By, merge};
+use super::deployment::Placed;
+use super::moves::Moves;
+
+/// One node's part of a plan.
+#[derive(Default)]
+struct Part<'p> {
+    stops: Vec<&'p AllocStop>,
+    places: Vec<&'p Placement>,
+}
+
+impl Batch<'_> {
+    pub(super) fn plan_apply(
+        &mut self,
+        index: u64,
+        plan: &Plan,
+        wall_ns: i64,
+    ) -> Result<Applied, StoreError> {
+        let mut parts: BTreeMap<&str, Part<'_>> = BTreeMap::new();
+        for stop in &plan.stops {
+            parts.entry(&stop.node_id).or_default().stops.push(stop);
+        }
+        for place in &plan.places {
+            parts.entry(&place.alloc.node_id).or_default().places.push(place);
+        }
+        let mut refused = Vec::new();
+        for (node, part) in &parts {
+            if !accepts(self.reader(), node, part)? {
+                refused.push((*node).to_owned());
+            }
+        }
+        let whole = refused.is_empty();
+        if whole || !plan.all_at_once {
+            for node in &refused {
+                parts.remove(node.as_str());
+            }
+            self.commit_plan(index, plan, &parts, whole, wall_ns)?;
+        }
+        Ok(Applied::Plan { refused, refresh_index: if whole { 0 } else { index } })
+    }
+
+    fn commit_plan(
+        &mut self,
+        index: u64,
+        plan: &Plan,
+        parts: &BTreeMap<&str, Part<'_>>,
+        whole: bool,
+        wall_ns: i64,
+    ) -> Result<(), StoreError> {
+        let mut moves = Moves::default();
+        if let Some(d) = &plan.deployment {
+            self.plan_deployment(index, d, wall_ns, &mut moves)?;
+        }
+        for update in &plan.deployment_updates {
+            self.update_deployment(index, update, wall_ns, &mut moves)?;
+        }
+        let mut placed: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
+        for part in parts.values() {
+            for stop in &part.stops {
+                self.stop_alloc(index, stop, wall_ns, &mut moves)?;
+            }
+            for place in &part.places {
+                if self.place_alloc(index, place, wall_ns, &mut moves)? {
+                    let a = &place.alloc;
+                    placed.entry(&a.deployment_id).or_default().push(Placed {
+                        group: a.task_group.clone(),
+                        alloc: a.id.clone(),
+                        canary: a.deployment_status.as_ref().is_some_and(|s| s.canary),
+                        wall_ns,
+                    });
+                }
+            }
+        }
+        for (deployment, placed) in placed {
+            self.count_placed(index, deployment, &placed, &mut moves)?;
+        }
+        if whole {
+            for eval in &plan.evals {
+                let mut eval = eval.clone();
+                for time in [&mut eval.create_time, &mut eval.modify_time] {
+                    if *time == 0 {
+                        *time = wall_ns;
+                    }
+                }
+                self.put_eval(index, eval, &mut moves)?;
+            }
+        }
+        self.settle(index, moves)
+    }
+
+    fn stop_alloc(
+        &mut self,
+        index: u64,
+        stop: &AllocStop,
+        wall_ns: i64,
+        moves: &mut Moves,
+    ) -> Result<(), StoreError> {
+        let Some(key) = keys::by_uuid(&stop.id) else { return Ok(()) };
+        self.change_alloc(index, &key, wall_ns, By::Server, moves, |a| {
+            for (to, text) in [
+                (&mut a.desired_status, &stop.desired_status),
+                (&mut a.desired_description, &stop.desired_description),
+                (&mut a.client_status, &stop.client_status),
+                (&mut a.followup_eval_id, &stop.followup_eval_id),
+                (&mut a.next_allocation, &stop.next_allocation),
+                (&mut a.preempted_by_allocation, &stop.preempted_by),
+            ] {
+                if !text.is_empty() {
+                    to.clone_from(text);
+                }
+            }
+            if let Some(state) = &stop.state {
+                a.alloc_states.push(state.clone());
+            }
+            if let Some(wish) = &stop.transition {
+                merge(&mut a.desired_transition, wish);
+            }
+            if !stop.last_reschedule.is_empty() {
+                let tracker = a.reschedule_tracker.get_or_insert_default();
+                tracker.last_reschedule.clone_from(&stop.last_reschedule);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Writes a new allocation, or an update in place. True where it is new to its deployment.
+    fn place_alloc(
+        &mut self,
+        index: u64,
+        place: &Placement,
+        wall_ns: i64,
+        moves: &mut Moves,
+    ) -> Result<bool, StoreError> {
+        let mut alloc = place.alloc.clone();
+        alloc.job_version = place.job_version;
+        alloc.job_create_index = place.job_create_index;
+        let Some(key) = keys::by_uuid(&alloc.id) else { return Ok(false) };
+        let old = match self.reader().row(Table::Alloc, &key)? {
+            None => None,
+            Some(row) => Some((row.head, typed::alloc(&row)?)),
+        };
+        let mut fresh = !alloc.deployment_id.is_empty();
+        match &old {
+            None => {
+                alloc.create_index = index;
+                alloc.create_time = wall_ns;
+                if alloc.client_status.is_empty() {
+                    status::CLIENT_PENDING.clone_into(&mut alloc.client_status);
+                }
+            }
+            Some((_, before)) => {
+                fresh &= before.deployment_id != alloc.deployment_id;
+                keep_client_part(&mut alloc, before);
+            }
+        }
+        if alloc.desired_status.is_empty() {
+            status::DESIRED_RUN.clone_into(&mut alloc.desired_status);
+        }
+        alloc.modify_index = index;
+        alloc.alloc_modify_index = index;
+        alloc.modify_time = wall_ns;
+        if let Some(AllocDeploymentStatus { modify_index: at @ 0, .. }) =
+            &mut alloc.deployment_status
+        {
+            *at = index;
+        }
+        let version = keys::job_version(
+            &alloc.namespace,
+            &alloc.job_id,
+            place.job_create_index,
+            place.job_version,
+        );
+        let reader = self.reader();
+        let row = match reader.row(Table::JobVersion, &version)? {
+            Some(row) => Some(row),
+            None => reader.row(Table::Job, &keys::job(&alloc.namespace, &alloc.job_id))?,
+        };
+        let kind = row.map(|r| r.job().kind).unwrap_or_default();
+        let head = old.as_ref().map(|(head, _)| *head);
+        self.put_alloc(index, &alloc, head, kind, By::Server, moves)?;
+        if old.is_none()
+            && let Some(previous) = keys::by_uuid(&alloc.previous_allocation)
+        {
+            self.change_alloc(index, &previous, wall_ns, By::Server, moves, |p| {
+                p.next_allocation.clone_from(&alloc.id);
+            })?;
+        }
+        Ok(fresh)
+    }
+}
+
+/// What the node has reported stays when the servers update an allocation in place.
+fn keep_client_part(alloc: &mut Allocation, before: &Allocation) {
+    alloc.create_index = before.create_index;
+    alloc.create_time = before.create_time;
+    alloc.client_status.clone_from(&before.client_status);
+    alloc.client_description.clone_from(&before.client_description);
+    alloc.task_states.clone_from(&before.task_states);
+    alloc.network_status.clone_from(&before.network_status);
+}
+
+/// True where a node can take its part of a plan, as things stand now.
+fn accepts(reader: Reader<'_>, node_id: &str, part: &Part<'_>) -> Result<bool, StoreError> {
+    if part.places.is_empty() {
+        return Ok(true);
+    }
+    let Some(key) = keys::by_uuid(node_id) else { return Ok(false) };
+    let Some(row) = reader.row(Table::Node, &key)? else { return Ok(false) };
+    let node = row.node();
+    let mut places = Vec::with_capacity(part.places.len());
+    let mut fresh = false;
+    for place in &part.places {
+        let Some(id) = keys::by_uuid(&place.alloc.id) else { return Ok(false) };
+        fresh |= !reader.has(Table::Alloc, &id)?;
+        places.push(id);
+    }
+    if node.status != NodeStatus::Ready || (fresh && !node.eligible) {
+        return Ok(false);
+    }
+    let mut leaving: BTreeSet<[u8; 16]> = places.into_iter().collect();
+    leaving.extend(part.stops.iter().filter_map(|s| keys::by_uuid(&s.id)));
+    let mut exclusive = false;
+    let mut used = fit::Usage::default();
+    for place in &part.places {
+        // Only of interest where the node's owners of ports, cores or devices may clash.
+        exclusive |= place.alloc.allocated_resources.as_ref().is_some_and(has_owner);
+        if let Some(r) = &place.alloc.allocated_resources {
+            used.add(&fit::need(r));
+        }
+    }
+    let mut owners = Vec::new();
+    for entry in reader.usage_by_node(node_id)? {
+        let (id, head) = entry?;
+        if leaving.contains(&id) {
+            continue;
+        }
+        used.add(&fit::Usage {
+            cpu: i64::from(head.cpu),
+            memory: i64::from(head.memory),
+            disk: i64::from(head.disk),
+            allocs: 1,
+        });
+        if exclusive && head.exclusive {
+            owners.push(id);
+        }
+    }
+    if capacity(&node).exceeded(&used).is_some() {
+        return Ok(false);
+    }
+    Ok(!exclusive || owners_fit(reader, typed::decode(Table::Node, row.json)?, &owners, part)?)
+}
+
+/// True where ports, cores and devices have one owner each.
+fn owners_fit(
+    reader: Reader<'_>,
+    node: Node,
+    owners: &[[u8; 16]],
+    part: &Part<'_>,
+) -> Result<bool, StoreError> {
+    let mut there = Vec::with_capacity(owners.len());
+    for id in owners {
+        if let Some(row) = reader.row(Table::Alloc, id)? {
+            there.push(typed::alloc(&row)?);
+        }
+    }
+    let all = there.iter().chain(part.places.iter().map(|p| &p.alloc));
+    Ok(fit::fits(&node, all).is_ok())
+}
+
+fn capacity(node: &NodeHead) -> fit::Capacity {
+    fit::Capacity {
+        cpu: i64::from(node.cpu),
+        memory: i64::from(node.memory),
+        disk: i64::from(node.disk),
+        core_mhz: 0,
+        allocs: i64::from(node.allocs),
+    }
+}
