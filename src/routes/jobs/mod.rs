@@ -6,10 +6,12 @@ mod launch;
 mod read;
 mod register;
 mod scale;
+mod statuses;
 mod stop;
 
 pub(super) use read::{alloc_stubs, services_where};
 pub(super) use register::validate;
+pub(super) use statuses::statuses;
 
 use super::{Answer, Ctx, Outcome, invalid_method, list, not_served};
 use crate::api::{ApiError, Evaluation, Job, status};
@@ -26,14 +28,6 @@ pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {
         Method::Put | Method::Post => register::register(ctx, None),
         _ => Err(invalid_method()),
     }
-}
-
-/// `/v1/jobs/statuses`
-pub(super) fn statuses(ctx: &mut Ctx<'_>) -> Result {
-    if !(ctx.is_get() || ctx.req.method == Method::Post) {
-        return Err(invalid_method());
-    }
-    Err(not_served("The overview of job statuses"))
 }
 
 /// `/v1/job/{id}` and what lies below.
