@@ -1,5 +1,5 @@
-
 mod http;
 mod jobspec;
 mod proc;
 mod raft;
+mod routes;

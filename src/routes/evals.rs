@@ -117,7 +117,10 @@ fn stub(e: Evaluation) -> EvaluationStub {
 
 /// Allocations that an evaluation last touched.
 fn allocations(ctx: &Ctx<'_>, id: &str) -> Result {
-    let allocs = ctx.reader.allocs_by_eval(id)?;
-    let ids: Vec<[u8; 16]> = allocs.iter().filter_map(|a| keys::by_uuid(&a.id)).collect();
-    Ok(alloc_stubs(ctx.reader, &ids, |_| true)?.into())
+    let ids = match ctx.reader.eval(id)? {
+        Some(e) => ctx.reader.alloc_ids_by_job(&e.namespace, &e.job_id)?,
+        None => Vec::new(),
+    };
+    let key = keys::by_uuid(id);
+    Ok(alloc_stubs(ctx.reader, &ids, |a| Some(a.eval) == key)?.into())
 }

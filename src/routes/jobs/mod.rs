@@ -8,6 +8,7 @@ mod register;
 mod scale;
 mod statuses;
 mod stop;
+mod versions;
 
 pub(super) use read::{alloc_stubs, services_where};
 pub(super) use register::validate;
@@ -39,7 +40,7 @@ pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
         }
     }
     if rest.ends_with("/tag") {
-        return Err(not_served("Tagging of job versions"));
+        return versions::tag(ctx);
     }
     match ctx.req.method {
         Method::Get => read::get(ctx, rest),
@@ -62,7 +63,7 @@ const SUB: [(&str, Sub); 18] = [
     ("/revert", launch::revert),
     ("/deployments", read::deployments),
     ("/deployment", read::deployment),
-    ("/stable", stable),
+    ("/stable", versions::stable),
     ("/scale", scale::scale),
     ("/services", read::services),
     ("/submission", read::submission),
@@ -73,11 +74,6 @@ const SUB: [(&str, Sub); 18] = [
 fn plan(ctx: &mut Ctx<'_>, _: &str) -> Result {
     write_only(ctx)?;
     Err(not_served("Planning of jobs"))
-}
-
-fn stable(ctx: &mut Ctx<'_>, _: &str) -> Result {
-    write_only(ctx)?;
-    Err(not_served("Marking versions of a job stable"))
 }
 
 fn action(ctx: &mut Ctx<'_>, _: &str) -> Result {
