@@ -138,7 +138,8 @@ pub struct TaskState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct TaskEvent {
-    pub details: Map<String>,
+    /// Printed `{}` when empty.
+    pub details: BTreeMap<String, String>,
     pub disk_limit: i64,
     pub display_message: String,
     pub download_error: String,

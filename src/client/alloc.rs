@@ -98,14 +98,8 @@ impl AllocMachine {
         let job = Rc::clone(alloc.job.as_ref()?);
         let group = group_of(&job, &alloc.task_group)?;
         let tasks = group.tasks.iter().map(|t| TaskMachine::new(&alloc.id, t, ctx.now)).collect();
-        let waits = std::iter::once(&alloc.previous_allocation)
-            .chain(&alloc.preempted_allocations)
-            .filter(|id| !id.is_empty())
-            .cloned()
-            .collect();
         let run = RunRow { begun_wall_ns: ctx.now.wall_ns, ..RunRow::default() };
         let mut machine = Self::blank(alloc, &job, tasks, run);
-        machine.waits = waits;
         machine.arm(ctx);
         Some(machine)
     }
@@ -147,7 +141,11 @@ impl AllocMachine {
             run,
             run_until: None,
             hold: Hold::No,
-            waits: Vec::new(),
+            waits: std::iter::once(&alloc.previous_allocation)
+                .chain(&alloc.preempted_allocations)
+                .filter(|id| !id.is_empty())
+                .cloned()
+                .collect(),
             watch: None,
             gone: false,
             cut_off: false,
@@ -306,9 +304,7 @@ impl AllocMachine {
             return;
         }
         let skip = alloc.desired_transition.no_shutdown_delay == Some(true);
-        if cause == Cause::Stop && self.hold_back(group, skip, ctx) {
-            return;
-        }
+        let held = cause == Cause::Stop && self.hold_back(group, skip, ctx);
         // What runs after the main tasks is left to end by itself, unless nothing has run before
         // it or there is no time for it.
         let all = self.gone || self.run.over || self.dirs != Dirs::Built;
@@ -317,7 +313,9 @@ impl AllocMachine {
         let wall = ctx.now.wall_ns;
         for machine in &mut self.tasks {
             let poststop = machine.hook == POSTSTOP;
-            if (poststop && !(cause == Cause::Stop && all)) || (leader_first && !machine.leader) {
+            // What does not run has nothing to wait for.
+            let later = machine.is_live() && (held || (leader_first && !machine.leader));
+            if later || (poststop && !(cause == Cause::Stop && all)) {
                 continue;
             }
             let Some(task) = group.tasks.iter().find(|t| t.name == machine.name()) else {
@@ -366,14 +364,15 @@ impl AllocMachine {
             }
             return;
         }
-        if self.dirs != Dirs::Built || self.tasks.iter().any(TaskMachine::is_rearming) {
+        if self.dirs != Dirs::Built {
             return;
         }
+        let rearming = self.tasks.iter().any(TaskMachine::is_rearming);
         let due: Vec<usize> = (0..self.tasks.len())
             .filter(|i| {
                 let Some(task) = self.tasks.get(*i) else { return false };
                 let allowed = cause == Cause::None || task.hook == POSTSTOP;
-                let turn = task.is_waiting() && self.may_start(task);
+                let turn = task.is_waiting() && !rearming && self.may_start(task);
                 allowed && (turn || task.wants_start(ctx.now.mono_ns))
             })
             .collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiError, Node};
+use crate::stdx::json;
 
 /// Values set by users; `None` masks a value of the configuration.
 pub(crate) type Dynamic = BTreeMap<String, Option<String>>;
@@ -49,7 +50,7 @@ impl Metadata {
     /// What both reading and writing answer.
     pub(crate) fn body(&self) -> Vec<u8> {
         let body = Body { dynamic: &self.dynamic, meta: self.effective(), fixed: &self.fixed };
-        super::persist::encode(&body)
+        json::encode(&body)
     }
 
     /// Merges the body of a request; true where something changed.
@@ -60,7 +61,7 @@ impl Metadata {
         let asked: Apply = if body.is_empty() {
             Apply::default()
         } else {
-            serde_json::from_slice(body).map_err(|e| ApiError::bad(e.to_string()))?
+            json::decode(body).map_err(|e| ApiError::bad(e.to_string()))?
         };
         let changes = asked.meta.filter(|m| !m.is_empty());
         let changes = changes.ok_or_else(|| ApiError::bad("missing required Meta object"))?;

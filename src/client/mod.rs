@@ -418,15 +418,15 @@ impl Client {
 
     /// Drops terminal allocations, oldest first, until at most `keep` are left.
     fn collect_all(&mut self, keep: usize, now: Now, effects: &mut Vec<ClientEffect>) {
+        if self.allocs.values().filter(|m| m.is_terminal()).count() <= keep {
+            return;
+        }
         let mut ended: Vec<(i64, String)> = self
             .allocs
             .iter()
             .filter(|(_, m)| m.is_terminal())
             .map(|(id, m)| (m.finished_at(), id.clone()))
             .collect();
-        if ended.len() <= keep {
-            return;
-        }
         ended.sort();
         let extra = ended.len() - keep;
         for (_, id) in ended.into_iter().take(extra) {
@@ -479,6 +479,9 @@ impl Client {
     }
 
     fn release_waiting(&mut self, now: Now, effects: &mut Vec<ClientEffect>) {
+        if self.allocs.values().all(|m| m.waits.is_empty()) {
+            return;
+        }
         let running: BTreeSet<String> = self
             .allocs
             .iter()

@@ -6,9 +6,11 @@
 //! client/remove/<id>       a directory that is being removed
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Allocation, Job};
@@ -16,6 +18,7 @@ use crate::client::ClientEffect;
 use crate::client::alloc::RunRow;
 use crate::client::meta::Dynamic;
 use crate::client::task::TaskRow;
+use crate::stdx::json;
 
 /// An allocation as it was left.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(crate) struct Restored {
 
 #[derive(Serialize, Deserialize)]
 struct AllocRow<'a> {
-    alloc: std::borrow::Cow<'a, Allocation>,
+    alloc: Cow<'a, Allocation>,
     job: Option<Rc<Job>>,
 }
 
@@ -50,7 +53,7 @@ pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
     for (key, value) in rows {
         let parts = std::str::from_utf8(&key).map(|k| k.split('/').collect::<Vec<_>>());
         let understood = match parts.as_deref() {
-            Ok(["client", "alloc", id]) => decode::<AllocRow<'_>>(&value).map(|row| {
+            Ok(["client", "alloc", id]) => decode::<AllocRow<'static>>(&value).map(|row| {
                 let mut alloc = row.alloc.into_owned();
                 alloc.job = row.job;
                 let alloc = Rc::new(alloc);
@@ -94,8 +97,7 @@ pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
 }
 
 pub(crate) fn put_alloc(alloc: &Rc<Allocation>) -> ClientEffect {
-    let row =
-        AllocRow { alloc: std::borrow::Cow::Borrowed(alloc.as_ref()), job: alloc.job.clone() };
+    let row = AllocRow { alloc: Cow::Borrowed(alloc.as_ref()), job: alloc.job.clone() };
     ClientEffect::LocalPut(key("alloc", &alloc.id), encode(&row))
 }
 
@@ -133,11 +135,11 @@ pub(crate) fn delete<'a>(
 
 /// JSON of a type whose maps have text keys, which cannot fail to print.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+    json::encode(value)
 }
 
-fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
-    serde_json::from_slice(bytes).ok()
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    json::decode(bytes).ok()
 }
 
 fn key(kind: &str, id: &str) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::client::exec_proto::Usage;
-use crate::client::persist::encode;
+use crate::stdx::json::encode;
 
 /// The machine's state, as raw bytes of the files it is read from. What could not be read is empty.
 #[derive(Clone, Debug, Default, PartialEq)]
