@@ -1,5 +1,10 @@
+//! All integration tests, in one program.
+
+mod golden;
 mod http;
 mod jobspec;
 mod proc;
 mod raft;
 mod routes;
+mod support;
+mod tidy;

@@ -4,9 +4,7 @@ use super::args::{Args, Flag};
 use super::{Session, Stop};
 use crate::agent::config::Config;
 use crate::agent::config_file::FLAGS;
-
-/// Version of the API that is spoken.
-pub(super) const API_VERSION: &str = "2.0.5";
+use crate::{API_VERSION, VERSION};
 
 /// Reads the configuration and becomes the agent.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
@@ -32,7 +30,7 @@ pub(super) fn version(session: &mut Session<'_>, _args: &Args) -> Result<i32, St
 
 /// Own version and that of the API.
 pub(super) fn version_line() -> String {
-    format!("Vardo v{} (Nomad API {API_VERSION})", env!("CARGO_PKG_VERSION"))
+    format!("Vardo v{} (Nomad API {API_VERSION})", VERSION)
 }
 
 /// The agent's flags in the form that help prints.

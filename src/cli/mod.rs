@@ -45,7 +45,7 @@ fn run(args: &[String], out: &mut dyn Write, err: &mut dyn Write) -> i32 {
         }
         Some(flag) if matches!(bare(flag).as_str(), "version" | "v") && flag.starts_with('-') => {
             // Programs that look for the reference's binary read the first line.
-            session.say(&format!("Nomad v{}\n{}", agent::API_VERSION, agent::version_line()));
+            session.say(&format!("Nomad v{}\n{}", crate::API_VERSION, agent::version_line()));
             return 0;
         }
         Some(_) => {}

@@ -1,3 +1,4 @@
 //! Tests with real processes of the built program.
 
+mod cli;
 mod executor;

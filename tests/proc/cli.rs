@@ -1,0 +1,191 @@
+//! The command line against a running agent: what people see, and exit statuses.
+
+#![expect(clippy::disallowed_methods, reason = "tests of the binary start it")]
+
+use std::fs;
+use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, BINARY};
+
+/// What a command printed.
+struct Ran {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+fn ran(output: &Output) -> Ran {
+    Ran {
+        status: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs a command against the agent.
+fn run(agent: &Agent, args: &[&str]) -> Ran {
+    let mut command = Command::new(BINARY);
+    command.args(args).env("NOMAD_ADDR", format!("http://{}", agent.address));
+    ran(&command.output().expect("the binary runs"))
+}
+
+/// Runs a command that must succeed; what it printed.
+fn good(agent: &Agent, args: &[&str]) -> String {
+    let ran = run(agent, args);
+    assert_eq!(ran.status, 0, "{args:?}: {}{}", ran.out, ran.err);
+    ran.out
+}
+
+fn job(id: &str, script: &str, memory_mb: i64) -> Value {
+    json!({"Job": {
+        "ID": id, "Name": id, "Type": "batch", "Datacenters": ["dc1"],
+        "TaskGroups": [{"Name": "g", "Count": 1, "Tasks": [{
+            "Name": "t", "Driver": "raw_exec",
+            "Config": {"command": "/bin/sh", "args": ["-c", script]},
+            "Resources": {"CPU": 10, "MemoryMB": memory_mb}
+        }]}]
+    }})
+}
+
+fn write(agent: &Agent, job: &Value) -> String {
+    let path = agent.dir().join(format!("{}.json", job["Job"]["ID"].as_str().expect("an id")));
+    fs::write(&path, job.to_string()).expect("a job file");
+    path.display().to_string()
+}
+
+#[test]
+fn a_job_is_run_looked_at_and_stopped() {
+    let agent = Agent::start(&json!({}));
+    let script = "echo one; echo two; echo wrong >&2; exec sleep 600";
+    let file = write(&agent, &job("web", script, 16));
+
+    let monitored = good(&agent, &["job", "run", &file]);
+    for part in [
+        "Monitoring evaluation \"",
+        "Evaluation triggered by job \"web\"",
+        "created: node \"",
+        "Evaluation status changed: \"pending\" -> \"complete\"",
+        "finished with status \"complete\"",
+        "status changed: \"pending\" -> \"running\"",
+    ] {
+        assert!(monitored.contains(part), "{part:?} is not in\n{monitored}");
+    }
+
+    let list = good(&agent, &["status"]);
+    assert!(
+        list.starts_with("ID   Type   Priority  Status   Submit Date\nweb  batch  50"),
+        "{list}"
+    );
+    // A prefix is enough.
+    let status = good(&agent, &["job", "status", "we"]);
+    for part in [
+        "ID            = web\n",
+        "Summary\nTask Group  Queued  Starting  Running",
+        "g           0       0         1        0",
+        "Allocations\nID ",
+    ] {
+        assert!(status.contains(part), "{part:?} is not in\n{status}");
+    }
+    let document: Value =
+        serde_json::from_str(&good(&agent, &["status", "-json", "web"])).expect("JSON");
+    let alloc = document[0]["Allocations"][0]["ID"].as_str().expect("an id").to_owned();
+
+    // An odd number of digits is a prefix too.
+    let shown = good(&agent, &["alloc", "status", &alloc[..7]]);
+    for part in ["Client Status", "Task \"t\" is \"running\"", "Recent Events:", "Started"] {
+        assert!(shown.contains(part), "{part:?} is not in\n{shown}");
+    }
+    assert_eq!(logs(&agent, &["-stdout", &alloc], "two\n"), "one\ntwo\n");
+    assert_eq!(logs(&agent, &["-stderr", &alloc, "t"], "wrong\n"), "wrong\n");
+    assert_eq!(logs(&agent, &["-stdout", "-n", "1", "-job", "web"], "two\n"), "two\n");
+    assert_eq!(logs(&agent, &["-stdout", "-c", "4", "-task", "t", &alloc], "two\n"), "two\n");
+
+    let nodes = good(&agent, &["node", "status"]);
+    assert!(
+        nodes.contains("default    dc1  contract  <none>  false  eligible     ready"),
+        "{nodes}"
+    );
+    let node = good(&agent, &["node", "status", "-self"]);
+    for part in ["Driver Status = raw_exec", "Allocated Resources\nCPU", "10/", "running"] {
+        assert!(node.contains(part), "{part:?} is not in\n{node}");
+    }
+
+    let stopped = good(&agent, &["job", "stop", "web"]);
+    assert!(stopped.contains("finished with status \"complete\""), "{stopped}");
+    let list = good(&agent, &["status"]);
+    assert!(list.contains("(stopped)"), "{list}");
+    good(&agent, &["job", "stop", "-purge", "-detach", "-yes", "web"]);
+    assert_eq!(good(&agent, &["status"]), "No running jobs\n");
+}
+
+/// What the task wrote may take a moment to reach its file.
+fn logs(agent: &Agent, args: &[&str], end: &str) -> String {
+    let all = [&["alloc", "logs"], args].concat();
+    let mut out = String::new();
+    for _ in 0..50 {
+        out = good(agent, &all);
+        if out.ends_with(end) {
+            break;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    out
+}
+
+#[test]
+fn what_does_not_go_is_said_with_the_right_status() {
+    let agent = Agent::start(&json!({}));
+    let too_big = write(&agent, &job("big", "true", 900_000_000));
+    let refused = run(&agent, &["run", &too_big]);
+    assert_eq!(refused.status, 2, "{}{}", refused.out, refused.err);
+    for part in ["failed to place all allocations:", "* Dimension \"memory\" exhausted on 1 node"] {
+        assert!(refused.out.contains(part), "{part:?} is not in\n{}", refused.out);
+    }
+    let status = good(&agent, &["status", "big"]);
+    assert!(status.contains("Placement Failure\nTask Group \"g\":"), "{status}");
+
+    let none = run(&agent, &["job", "status", "nope"]);
+    assert_eq!((none.status, none.out.as_str()), (1, ""));
+    assert_eq!(none.err, "No job(s) with prefix or ID \"nope\" found\n");
+    let none = run(&agent, &["alloc", "status", "0123"]);
+    assert_eq!(none.err, "No allocation(s) with prefix or id \"0123\" found\n");
+    let none = run(&agent, &["stop", "nope"]);
+    assert_eq!(none.err, "No job(s) with prefix or ID \"nope\" found\n");
+
+    let hcl = agent.dir().join("job.hcl");
+    fs::write(&hcl, "job \"x\" {}").expect("a file");
+    let refused = run(&agent, &["run", &hcl.display().to_string()]);
+    assert_eq!(refused.status, 1);
+    assert!(refused.err.contains("write the job as JSON"), "{}", refused.err);
+
+    let invalid = write(&agent, &json!({"Job": {"ID": "x"}}));
+    let refused = run(&agent, &["run", &invalid]);
+    assert_eq!(refused.status, 1);
+    let text = "Error submitting job: Unexpected response code: 500 (";
+    assert!(refused.err.starts_with(text), "{}", refused.err);
+}
+
+#[test]
+fn configurations_that_cannot_be_served_stop_the_start() {
+    let dir = std::env::temp_dir().join(format!("vardo-config-{}", std::process::id()));
+    fs::create_dir_all(&dir).expect("a folder");
+    let file = dir.join("agent.json");
+    let file_name = file.display().to_string();
+    for (document, text) in [
+        (r#"{"acl":{"enabled":true}}"#, "==> acl.enabled is not supported by this version"),
+        (r#"{"tls":{"http":true}}"#, "==> tls.http is not supported by this version"),
+        (r#"{"server":{"bar":1}}"#, "server unexpected keys bar"),
+        ("server { enabled = true }", "write the configuration as JSON"),
+    ] {
+        fs::write(&file, document).expect("a file");
+        let mut command = Command::new(BINARY);
+        let ran = ran(&command.args(["agent", "-dev", "-config", &file_name]).output().unwrap());
+        assert_eq!(ran.status, 1, "{document}");
+        assert!(ran.err.starts_with("==> ") && ran.err.contains(text), "{document}: {}", ran.err);
+    }
+    fs::remove_dir_all(&dir).expect("the folder goes");
+}
