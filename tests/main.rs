@@ -6,5 +6,6 @@ mod jobspec;
 mod proc;
 mod raft;
 mod routes;
+mod store;
 mod support;
 mod tidy;

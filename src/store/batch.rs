@@ -10,6 +10,7 @@ use super::rows::RowHead;
 use super::schema::{Dbs, Indexes};
 use super::{Reader, StoreError, Table};
 use crate::api::Evaluation;
+use crate::stdx::json::encode_into;
 
 /// What a committed batch moved, for watchers, broker and client.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,23 +98,19 @@ impl<'s> Batch<'s> {
         head: RowHead,
         value: &T,
     ) -> Result<(), StoreError> {
-        let row = self.encode(head, value)?;
+        let row = self.encode(head, value);
         let done = self.put_row(index, table, key, &row);
         self.scratch = row;
         done
     }
 
     /// Head and JSON in the scratch buffer, which the caller gives back.
-    pub(super) fn encode<T: Serialize>(
-        &mut self,
-        head: RowHead,
-        value: &T,
-    ) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn encode<T: Serialize>(&mut self, head: RowHead, value: &T) -> Vec<u8> {
         let mut row = std::mem::take(&mut self.scratch);
         row.clear();
         head.encode(&mut row);
-        json_into(value, &mut row)?;
-        Ok(row)
+        encode_into(value, &mut row);
+        row
     }
 
     /// Stores a row that is encoded already; the table moves.
@@ -160,7 +157,7 @@ impl<'s> Batch<'s> {
         head: RowHead,
         stub: &T,
     ) -> Result<(), StoreError> {
-        let row = self.encode(head, stub)?;
+        let row = self.encode(head, stub);
         let done = self.put_stub_row(table, key, &row);
         self.scratch = row;
         done
@@ -240,16 +237,4 @@ impl<'s> Batch<'s> {
         }
         self.put_ix(new, &[])
     }
-}
-
-/// Appends the canonical JSON of a value.
-pub(super) fn json_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), StoreError> {
-    serde_json::to_writer(out, value)
-        .map_err(|e| StoreError::Damaged(format!("a value cannot be printed: {e}")))
-}
-
-pub(super) fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let mut out = Vec::new();
-    json_into(value, &mut out)?;
-    Ok(out)
 }

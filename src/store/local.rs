@@ -1,6 +1,7 @@
 //! Node-local rows: client state, executor handles, boot records. Not replicated, not part of
 //! snapshots. And the secrets, which no answer is served from.
 
+use super::reader::Keys;
 use super::{Batch, Reader, StoreError, Table};
 
 impl<'t> Reader<'t> {
@@ -10,12 +11,9 @@ impl<'t> Reader<'t> {
 
     /// All node-local rows whose keys begin with `prefix`, in key order.
     pub fn local_rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let mut out = Vec::new();
-        for pair in self.dbs.local.prefix_iter(self.txn, prefix)? {
-            let (key, value) = pair?;
-            out.push((key.to_vec(), value.to_vec()));
-        }
-        Ok(out)
+        Keys::open(self.txn, self.dbs.local, prefix, None, false)?
+            .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
+            .collect()
     }
 
     /// The secret that belongs to a row (a node's `SecretID`).

@@ -17,6 +17,9 @@ pub struct Reader<'t> {
     pub(super) indexes: &'t Indexes,
 }
 
+/// What the storage library takes as a key, in bytes.
+const MAX_KEY: usize = 511;
+
 type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 impl<'t> Reader<'t> {
@@ -49,11 +52,11 @@ impl<'t> Reader<'t> {
 
     /// True where a row has this key.
     pub fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(!key.is_empty() && self.dbs.table(table).get(self.txn, key)?.is_some())
+        Ok(self.row(table, key)?.is_some())
     }
 
     fn row_in(&self, db: Db, table: Table, key: &[u8]) -> Result<Option<Row<'t>>, StoreError> {
-        if key.is_empty() {
+        if key.is_empty() || key.len() > MAX_KEY {
             return Ok(None);
         }
         db.get(self.txn, key)?.map(|bytes| row(table, bytes)).transpose()
@@ -189,7 +192,7 @@ fn row(table: Table, bytes: &[u8]) -> Result<Row<'_>, StoreError> {
 }
 
 /// Keys and values with a common prefix.
-struct Keys<'t> {
+pub(super) struct Keys<'t> {
     range: Direction<'t>,
     prefix: Vec<u8>,
 }
@@ -200,13 +203,16 @@ enum Direction<'t> {
 }
 
 impl<'t> Keys<'t> {
-    fn open(
+    pub(super) fn open(
         txn: &'t RoTxn<'t>,
         db: Db,
         prefix: &[u8],
         start: Option<&[u8]>,
         reverse: bool,
     ) -> Result<Self, StoreError> {
+        // No stored key is longer, so cutting what is longer does not change the order.
+        let start = start.map(|s| s.get(..MAX_KEY).unwrap_or(s));
+        let prefix = prefix.get(..MAX_KEY).unwrap_or(prefix);
         let after = successor(prefix);
         let end = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let begin = if prefix.is_empty() { Bound::Unbounded } else { Bound::Included(prefix) };

@@ -19,7 +19,7 @@ pub const SCHEDULER: &str = "scheduler";
 
 /// The one place where rows become values.
 pub(super) fn decode<T: DeserializeOwned>(table: Table, json: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(json)
+    crate::stdx::json::decode(json)
         .map_err(|e| StoreError::Damaged(format!("a row of {}: {e}", table.name())))
 }
 
@@ -325,5 +325,5 @@ fn current(row: &Row<'_>) -> Result<Vec<u8>, StoreError> {
 
 /// A member that is a string.
 pub(super) fn text(json: &[u8], name: &str) -> Option<String> {
-    serde_json::from_slice(splice::field(json, name)?).ok()
+    crate::stdx::json::decode(splice::field(json, name)?).ok()
 }

@@ -5,9 +5,10 @@ use crate::api::{
     JobSummary, JobVersionTag, TaskGroupSummary,
 };
 use crate::command::{Applied, JobApplied};
+use crate::stdx::json::encode;
 use crate::store::rows::{Facts, Head, JobHead};
 use crate::store::schema::keys;
-use crate::store::{Batch, Row, RowHead, StoreError, Table, batch, splice, typed};
+use crate::store::{Batch, Row, RowHead, StoreError, Table, splice, typed};
 
 use super::moves::{Moves, head_edits, job_row, patch};
 
@@ -30,7 +31,7 @@ impl Batch<'_> {
         {
             return Ok(Applied::Refused(refused));
         }
-        let json = batch::json(job)?;
+        let json = encode(job);
         if let Some(row) = old
             && same_spec(&json, row.json)?
         {
@@ -430,7 +431,7 @@ impl Batch<'_> {
         };
         let newest = row.job().version == version;
         let at = keys::job_version(namespace, id, row.create(), version);
-        let text = batch::json(&tag)?;
+        let text = encode(&tag);
         let edits: [(&str, &[u8]); 1] = [("VersionTag", &text)];
         if newest {
             let facts = Facts::Job(JobHead { tagged: tag.is_some(), ..row.job() });

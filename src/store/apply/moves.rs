@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::api::{JobChildrenSummary, JobSummary, TaskGroupSummary};
+use crate::stdx::json::encode;
 use crate::store::rows::{Client, Facts, JobHead, JobKind, JobStatus};
 use crate::store::schema::{ix, keys};
-use crate::store::{Batch, Reader, Row, RowHead, StoreError, Table, batch, splice, typed};
+use crate::store::{Batch, Reader, Row, RowHead, StoreError, Table, splice, typed};
 
 /// Noted moves, by key of the job.
 #[derive(Default)]
@@ -206,7 +207,7 @@ impl Batch<'_> {
         summary: &mut JobSummary,
     ) -> Result<Vec<u8>, StoreError> {
         summary.modify_index = index;
-        let json = batch::json(summary)?;
+        let json = encode(summary);
         let head = RowHead::plain(summary.create_index, index);
         self.put_json(index, Table::JobSummary, key, head, &json)?;
         Ok(json)

@@ -1,0 +1,192 @@
+//! Variables, configurations, namespaces, pools, and entries applied twice.
+
+use vardo::api::{Namespace, NodePool, SchedulerConfiguration, Variable, VariableLock};
+use vardo::command::{Applied, Command};
+use vardo::store::{Table, keys};
+
+use super::{WALL, World, job};
+
+fn put(value: &str, check: Option<u64>) -> Command {
+    let items = std::collections::BTreeMap::from([("k".to_owned(), value.to_owned())]);
+    let variable = Variable {
+        namespace: "default".into(),
+        path: "a/b".into(),
+        items: items.into(),
+        ..Variable::default()
+    };
+    Command::VariablePut { variable: Box::new(variable), check, wall_ns: WALL }
+}
+
+fn delete(check: Option<u64>) -> Command {
+    Command::VariableDelete { namespace: "default".into(), path: "a/b".into(), check }
+}
+
+fn stored(w: &World) -> Option<Variable> {
+    w.read(|r| r.variable("default", "a/b").unwrap())
+}
+
+#[test]
+fn check_and_set_follows_the_table() {
+    let mut w = World::new();
+    assert_eq!(w.run(&put("1", Some(9))), Applied::Conflict(None));
+    assert_eq!(w.touched.tables, 0, "a refused entry changes nothing");
+    assert_eq!(w.read(|r| r.index()), 1, "but it has been applied");
+    assert_eq!(w.run(&delete(Some(9))), Applied::Conflict(None));
+    assert_eq!(w.run(&delete(Some(0))), Applied::Nothing);
+    assert_eq!(w.run(&put("1", Some(0))), Applied::Done);
+    let first = stored(&w).unwrap();
+    let at = w.index;
+    assert_eq!((first.create_index, first.modify_index), (at, at));
+    assert_eq!((first.create_time, first.modify_time), (WALL, WALL));
+    w.read(|r| {
+        let row = r.row(Table::Variable, &keys::variable("default", "a/b")).unwrap().unwrap();
+        assert_eq!(row.json, serde_json::to_vec(&first).unwrap(), "canonical");
+    });
+    for command in [put("2", Some(0)), put("2", Some(at + 1)), delete(Some(0))] {
+        assert_eq!(w.run(&command), Applied::Conflict(Some(Box::new(first.clone()))));
+    }
+    // An identical value still counts as a change.
+    assert_eq!(w.run(&put("1", None)), Applied::Done);
+    let second = stored(&w).unwrap();
+    assert_eq!((second.create_index, second.modify_index), (at, w.index));
+    assert_eq!(w.run(&put("2", Some(second.modify_index))), Applied::Done);
+    assert_eq!(stored(&w).unwrap().items["k"], "2");
+    assert_eq!(w.run(&delete(Some(w.index))), Applied::Done);
+    assert_eq!(stored(&w), None);
+    assert_eq!(w.run(&delete(None)), Applied::Nothing);
+}
+
+#[test]
+fn a_locked_variable_wants_its_lock() {
+    let mut w = World::new();
+    let locked = |id: &str| match put("1", None) {
+        Command::VariablePut { mut variable, check, wall_ns } => {
+            variable.lock = Some(VariableLock { id: id.into(), ..VariableLock::default() });
+            Command::VariablePut { variable, check, wall_ns }
+        }
+        other => other,
+    };
+    assert_eq!(w.run(&locked("mine")), Applied::Done);
+    assert_eq!(w.run(&put("2", None)), Applied::Conflict(None));
+    assert_eq!(w.run(&locked("other")), Applied::Conflict(None));
+    assert_eq!(w.run(&delete(None)), Applied::Conflict(None));
+    assert_eq!(w.run(&locked("mine")), Applied::Done);
+}
+
+#[test]
+fn every_cluster_begins_with_the_same_rows() {
+    let mut w = World::new();
+    w.run(&Command::Bootstrap { wall_ns: WALL });
+    w.read(|r| {
+        let n = r.namespace("default").unwrap().unwrap();
+        assert_eq!((n.create_index, n.modify_index), (1, 1));
+        let text = String::from_utf8(
+            r.row(Table::Namespace, &keys::name("default")).unwrap().unwrap().json.to_vec(),
+        )
+        .unwrap();
+        assert!(text.contains("\"Hash\":\"C7UbjDwBK0dK8wQq7Izg7SJIzaV+lIo2X7wRtzY3pSw=\""));
+        let pools: Vec<_> = r
+            .scan(Table::NodePool, b"", None, false)
+            .unwrap()
+            .map(|p| String::from_utf8(p.unwrap().0.to_vec()).unwrap())
+            .collect();
+        assert_eq!(pools, ["all", "default"]);
+        assert!(r.scheduler_config().unwrap().preemption_config.system_scheduler_enabled);
+    });
+    w.run(&Command::Bootstrap { wall_ns: WALL });
+    assert_eq!(w.touched.tables, 0);
+}
+
+#[test]
+fn configurations_are_checked_and_stamped() {
+    let mut w = World::new();
+    w.run(&Command::Bootstrap { wall_ns: WALL });
+    let set = |check| Command::SchedulerConfig {
+        config: Box::new(SchedulerConfiguration {
+            scheduler_algorithm: "spread".into(),
+            ..SchedulerConfiguration::default()
+        }),
+        check,
+    };
+    assert_eq!(w.run(&set(Some(77))), Applied::Checked(false));
+    assert_eq!(w.run(&set(Some(1))), Applied::Checked(true));
+    let c = w.read(|r| r.scheduler_config().unwrap());
+    assert_eq!((c.create_index, c.modify_index), (1, w.index));
+    let document = |json: &str| Command::OperatorDocument {
+        name: "autopilot".into(),
+        json: json.into(),
+        check: None,
+    };
+    let json = r#"{"LastContactThreshold":"200ms","CreateIndex":0,"ModifyIndex":0}"#;
+    assert_eq!(w.run(&document(json)), Applied::Checked(true));
+    let at = w.index;
+    assert_eq!(w.run(&document(json)), Applied::Checked(true));
+    let text = w.read(|r| {
+        let row = r.row(Table::Operator, &keys::name("autopilot")).unwrap().unwrap();
+        String::from_utf8(row.json.to_vec()).unwrap()
+    });
+    let next = at + 1;
+    assert_eq!(
+        text,
+        format!(r#"{{"LastContactThreshold":"200ms","CreateIndex":{at},"ModifyIndex":{next}}}"#)
+    );
+    assert!(matches!(w.run(&document("no")), Applied::Refused(_)));
+}
+
+#[test]
+fn namespaces_and_pools_come_and_go() {
+    let mut w = World::new();
+    let namespace = Namespace { name: "dev".into(), ..Namespace::default() };
+    let upsert = Command::NamespaceUpsert { namespace: Box::new(namespace) };
+    assert_eq!(w.run(&upsert), Applied::Done);
+    assert_eq!(w.run(&upsert), Applied::Nothing);
+    let pool = NodePool { name: "edge".into(), ..NodePool::default() };
+    let upsert = Command::NodePoolUpsert { pool: Box::new(pool) };
+    assert_eq!(w.run(&upsert), Applied::Done);
+    assert_eq!(w.read(|r| r.node_pool("edge").unwrap().unwrap().modify_index), w.index);
+    assert_eq!(w.run(&Command::NamespaceDelete { name: "dev".into() }), Applied::Done);
+    assert_eq!(w.run(&Command::NamespaceDelete { name: "dev".into() }), Applied::Nothing);
+    assert_eq!(w.run(&Command::NodePoolDelete { name: "edge".into() }), Applied::Done);
+    assert_eq!(w.read(|r| r.node_pool("edge").unwrap()), None);
+}
+
+#[test]
+fn an_entry_is_applied_once() {
+    let mut w = World::new();
+    w.run(&put("1", None));
+    w.index -= 1;
+    assert_eq!(w.run(&put("2", None)), Applied::Nothing);
+    assert_eq!(stored(&w).unwrap().items["k"], "1");
+}
+
+/// Both replicas hold the same bytes, however the entries were batched.
+#[test]
+fn batching_does_not_show() {
+    let commands: Vec<_> = (0..5)
+        .map(|i| {
+            let mut j = job("web");
+            j.priority = 50 + i % 3;
+            Command::JobRegister { job: Box::new(j), submission: None, eval: None, enforce: None }
+        })
+        .chain([put("1", None), put("1", None)])
+        .collect();
+    let mut one = World::new();
+    for c in &commands {
+        one.run(c);
+    }
+    let mut all = World::new();
+    let mut batch = all.store.batch().unwrap();
+    for (i, c) in (1..).zip(&commands) {
+        batch.apply(i, c).unwrap();
+    }
+    batch.commit().unwrap();
+    for table in Table::ALL {
+        let bytes = |w: &World| {
+            w.read(|r| {
+                let rows = r.raw(table).unwrap();
+                rows.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(bytes(&one), bytes(&all), "{table:?}");
+    }
+}
