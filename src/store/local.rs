@@ -4,13 +4,16 @@
 use super::reader::Keys;
 use super::{Batch, Reader, StoreError, Table};
 
+/// Key and value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 impl<'t> Reader<'t> {
     pub fn local(&self, key: &[u8]) -> Result<Option<&'t [u8]>, StoreError> {
         Ok(self.dbs.local.get(self.txn, key)?)
     }
 
     /// All node-local rows whose keys begin with `prefix`, in key order.
-    pub fn local_rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn local_rows(&self, prefix: &[u8]) -> Result<Vec<Pair>, StoreError> {
         Keys::open(self.txn, self.dbs.local, prefix, None, false)?
             .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
             .collect()

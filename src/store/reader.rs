@@ -17,6 +17,9 @@ pub struct Reader<'t> {
     pub(super) indexes: &'t Indexes,
 }
 
+/// Key and value as they lie in the store.
+pub type RawPair<'t> = (&'t [u8], &'t [u8]);
+
 /// What the storage library takes as a key, in bytes.
 const MAX_KEY: usize = 511;
 
@@ -164,7 +167,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Every key and value of a replicated table and its stubs, for digests and exports.
-    pub fn raw(&self, table: Table) -> Result<Vec<(&'t [u8], &'t [u8])>, StoreError> {
+    pub fn raw(&self, table: Table) -> Result<Vec<RawPair<'t>>, StoreError> {
         let mut out = Vec::new();
         for db in [Some(self.dbs.table(table)), self.dbs.stub(table)].into_iter().flatten() {
             for pair in db.iter(self.txn)? {
@@ -236,7 +239,7 @@ impl<'t> Keys<'t> {
 }
 
 impl<'t> Iterator for Keys<'t> {
-    type Item = Result<(&'t [u8], &'t [u8]), StoreError>;
+    type Item = Result<RawPair<'t>, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let pair = match &mut self.range {

@@ -258,13 +258,13 @@ fn accepts(reader: Reader<'_>, node_id: &str, part: &Part<'_>) -> Result<bool, S
     if capacity(&node).exceeded(&used).is_some() {
         return Ok(false);
     }
-    Ok(!exclusive || owners_fit(reader, typed::decode(Table::Node, row.json)?, &owners, part)?)
+    Ok(!exclusive || owners_fit(reader, &typed::decode(Table::Node, row.json)?, &owners, part)?)
 }
 
 /// True where ports, cores and devices have one owner each.
 fn owners_fit(
     reader: Reader<'_>,
-    node: Node,
+    node: &Node,
     owners: &[[u8; 16]],
     part: &Part<'_>,
 ) -> Result<bool, StoreError> {
@@ -275,7 +275,7 @@ fn owners_fit(
         }
     }
     let all = there.iter().chain(part.places.iter().map(|p| &p.alloc));
-    Ok(fit::fits(&node, all).is_ok())
+    Ok(fit::fits(node, all).is_ok())
 }
 
 fn capacity(node: &NodeHead) -> fit::Capacity {
