@@ -34,7 +34,14 @@ pub fn pretty(bytes: &[u8], out: &mut Vec<u8>) {
             }
             b':' => out.extend_from_slice(b": "),
             b' ' | b'\t' | b'\r' | b'\n' => {}
-            _ => out.push(*byte),
+            _ => {
+                // A number or a word: up to the next byte that stands for itself.
+                let end = rest.iter().position(|b| b"{}[],:\" \t\r\n".contains(b));
+                let (scalar, after) = rest.split_at(end.unwrap_or(rest.len()));
+                out.push(*byte);
+                out.extend_from_slice(scalar);
+                rest = after;
+            }
         }
     }
     out.push(b'\n');
@@ -55,9 +62,13 @@ fn string<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
 }
 
 fn line(depth: usize, out: &mut Vec<u8>) {
+    const BLANKS: &[u8; 64] = &[b' '; 64];
     out.push(b'\n');
-    for _ in 0..depth {
-        out.extend_from_slice(b"    ");
+    let mut left = depth.saturating_mul(4);
+    while left > 0 {
+        let some = BLANKS.get(..left).unwrap_or(BLANKS);
+        out.extend_from_slice(some);
+        left = left.saturating_sub(some.len());
     }
 }
 
