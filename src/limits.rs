@@ -61,3 +61,33 @@ pub const HTTP_TRAILER_BYTES_MAX: usize = 8 * 1024;
 pub const HTTP_HEAD_NS_MAX: u64 = 30 * SECOND;
 /// Least pace of a body, in bytes per second, beyond the first half minute.
 pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 240;
+
+// ---- The loop -----------------------------------------------------------------------------------
+
+/// Events taken from one poll.
+pub const EVENTS_PER_POLL: usize = 1024;
+/// Bytes read from one connection before the others have their turn.
+pub const READ_BYTES: usize = 64 * 1024;
+/// Connections accepted from one listener in a turn.
+pub const ACCEPTS_PER_TURN: usize = 256;
+/// Blocking queries answered in a turn; the rest follows in the next ones, so that ten thousand of
+/// them cannot delay a heartbeat.
+pub const WAKES_PER_TURN: usize = 512;
+/// How often a turn that writes looks for more requests before it commits.
+pub const GATHER_ROUNDS: usize = 4;
+/// Nanoseconds of a turn after which no further evaluation is begun.
+pub const WORK_NS: u64 = 2_000_000;
+/// A turn longer than this is told in the log, in nanoseconds.
+pub const LATE_TURN_NS: u64 = SECOND / 2;
+/// How often a followed file is looked at, in nanoseconds. Source: the API.
+pub const STREAM_POLL_NS: u64 = SECOND / 10;
+
+// ---- The log ------------------------------------------------------------------------------------
+
+/// Applied entries that stay in the log, for servers that were away. Source: the reference's
+/// trailing logs.
+pub const LOG_ENTRIES_KEPT: u64 = 10_240;
+/// The log is cut by at least this many entries at a time.
+pub const LOG_ENTRIES_TRIMMED: u64 = 1024;
+/// How long a full disk is left alone before the next try without a new request, in nanoseconds.
+pub const FULL_DISK_RETRY_NS: u64 = SECOND;

@@ -1,0 +1,203 @@
+//! From a configuration to an agent that runs: directories, store, identities, listeners.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+
+use mio::Poll;
+
+use super::config::Config;
+use super::consensus::Consensus;
+use super::core::Core;
+use super::facts;
+use super::front::Front;
+use super::run::Loop;
+use super::tasks::Tasks;
+use crate::api::{
+    NodeDiskResources, NodeMemoryResources, NodeReservedCpu, NodeReservedNetworks,
+    NodeReservedResources,
+};
+use crate::client::fingerprint;
+use crate::client::{Client, ClientConfig, ClientInput};
+use crate::os::entropy::System;
+use crate::os::signals::Signals;
+use crate::os::{clock, fs, net, proc};
+use crate::routes::AgentInfo;
+use crate::server::Server;
+use crate::stdx::{Entropy, Now, uuid};
+use crate::store::{Options, Store};
+
+/// Why an agent could not be started: one sentence.
+pub(super) type Fault = String;
+
+/// Builds everything up to the first turn.
+///
+/// # Errors
+/// A sentence for the person who starts it.
+pub(super) fn boot(config: &Config, reload: Box<dyn FnMut()>) -> Result<Loop, Fault> {
+    let now = clock::now();
+    let mut entropy = System;
+    let listeners = listen(&config.http)?;
+    let dir = config.data_dir.join("store");
+    fs::make_dir(&config.data_dir, 0o700).map_err(|e| at(&config.data_dir, &e))?;
+    let options = Options { sync: !config.data_dir_temporary, ..Options::default() };
+    let mut store = Store::open(&dir, options).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let identity = identities(&mut store, &mut entropy).map_err(|e| e.to_string())?;
+    let poll = Poll::new().map_err(|e| e.to_string())?;
+    let signals = Signals::for_agent().map_err(|e| e.to_string())?;
+    let front = Front::new(
+        listeners,
+        config.response_headers.clone(),
+        u32::try_from(config.http_max_conns_per_client).unwrap_or(u32::MAX),
+    );
+    let client = client(config, &identity, now, &mut entropy)?;
+    let info = info(config, &identity, now);
+    let snap = store.snap().map_err(|e| e.to_string())?;
+    let seed = entropy.u64();
+    let consensus = Consensus::open(snap.reader(), &identity.server, &info.rpc_addr, seed)?;
+    let rows = snap.reader().local_rows(b"client/").map_err(|e| e.to_string())?;
+    drop(snap);
+    let server = config.server.enabled.then(|| Server::new());
+    let alloc_dir = config.client.alloc_dir.clone();
+    let mut core = Core::new(info, consensus, server, client, Box::new(entropy), alloc_dir);
+    core.client_input(now, ClientInput::Restored(rows));
+    let mut agent = Loop { poll, signals, front, core, tasks: Tasks::default(), store, reload };
+    agent.register().map_err(|e| e.to_string())?;
+    Ok(agent)
+}
+
+fn listen(addresses: &[SocketAddr]) -> Result<Vec<mio::net::TcpListener>, Fault> {
+    addresses
+        .iter()
+        .map(|a| net::listen(*a).map_err(|e| format!("cannot listen on {a}: {e}")))
+        .collect()
+}
+
+fn at(path: &Path, e: &std::io::Error) -> Fault {
+    format!("{}: {e}", path.display())
+}
+
+/// Who this agent is, the same for as long as its data lives.
+struct Identity {
+    server: String,
+    node: String,
+    /// Proves to servers that a node is who it says.
+    secret: String,
+}
+
+fn identities(
+    store: &mut Store,
+    entropy: &mut dyn Entropy,
+) -> Result<Identity, crate::store::StoreError> {
+    let mut batch = store.batch()?;
+    let mut ids = Vec::new();
+    for name in ["agent/server_id", "agent/node_id", "agent/node_secret"] {
+        let known = batch.reader().local(name.as_bytes())?;
+        let id = match known.map(|b| String::from_utf8_lossy(b).into_owned()) {
+            Some(id) if uuid::is_uuid(&id) => id,
+            _ => {
+                let id = uuid::new(entropy);
+                batch.put_local(name.as_bytes(), id.as_bytes())?;
+                id
+            }
+        };
+        ids.push(id);
+    }
+    batch.commit()?;
+    let mut ids = ids.into_iter();
+    let mut next = || ids.next().unwrap_or_default();
+    Ok(Identity { server: next(), node: next(), secret: next() })
+}
+
+fn client(
+    config: &Config,
+    identity: &Identity,
+    now: Now,
+    entropy: &mut dyn Entropy,
+) -> Result<Option<Client>, Fault> {
+    let c = &config.client;
+    if !c.enabled {
+        return Ok(None);
+    }
+    fs::make_dir(&c.alloc_dir, 0o711).map_err(|e| at(&c.alloc_dir, &e))?;
+    let run_dir = c.state_dir.join("run");
+    fs::make_dir(&c.state_dir, 0o700).map_err(|e| at(&c.state_dir, &e))?;
+    fs::make_dir(&run_dir, 0o700).map_err(|e| at(&run_dir, &e))?;
+    let settings = fingerprint::Settings {
+        name: config.node_name.clone(),
+        datacenter: config.datacenter.clone(),
+        class: c.node_class.clone(),
+        pool: c.node_pool.clone(),
+        meta: c.meta.clone(),
+        http_addr: config.advertise_http.to_string(),
+        network_interface: c.network_interface.clone(),
+        network_speed: c.network_speed,
+        cpu_total_compute: c.cpu_total_compute,
+        memory_total_mb: c.memory_total_mb,
+        disk_total_mb: c.disk_total_mb,
+        min_dynamic_port: i64::from(c.min_dynamic_port),
+        max_dynamic_port: i64::from(c.max_dynamic_port),
+        reserved: reserved(c),
+        cgroup_parent: String::new(),
+        raw_exec: config.raw_exec.enabled,
+        mock_driver: config.dev,
+        default_ineligible: c.default_ineligible,
+        node_max_allocs: c.node_max_allocs,
+    };
+    let mut node = fingerprint::node(&facts::machine(&c.alloc_dir), &settings, now.wall_ns);
+    node.id.clone_from(&identity.node);
+    Ok(Some(Client::new(ClientConfig {
+        node,
+        secret: identity.secret.clone(),
+        region: config.region.clone(),
+        alloc_dir: c.alloc_dir.to_string_lossy().into_owned(),
+        run_dir: run_dir.to_string_lossy().into_owned(),
+        host_env: std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect(),
+        env_denylist: c
+            .options
+            .get("env.denylist")
+            .map(|list| list.split(',').map(|n| n.trim().to_owned()).collect())
+            .unwrap_or_default(),
+        boot_id: proc::boot_id(),
+        max_kill_timeout_ns: c.max_kill_timeout_ns,
+        gc_max_allocs: c.gc_max_allocs,
+        seed: entropy.u64(),
+    })))
+}
+
+fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
+    let s = &config.server;
+    AgentInfo {
+        region: config.region.clone(),
+        datacenter: config.datacenter.clone(),
+        name: config.node_name.clone(),
+        server_id: if s.enabled { identity.server.clone() } else { String::new() },
+        rpc_addr: config.advertise_rpc.to_string(),
+        serf_addr: config.advertise_serf.to_string(),
+        http_addr: config.advertise_http.to_string(),
+        server: s.enabled,
+        client: config.client.enabled,
+        config_json: Rc::from(config.self_json()),
+        node_id: if config.client.enabled { identity.node.clone() } else { String::new() },
+        debug: config.enable_debug,
+        job_default_priority: s.job_default_priority,
+        job_max_priority: s.job_max_priority,
+        job_max_count: s.job_max_count,
+        job_max_source_size: s.job_max_source_bytes,
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        started_ns: now.wall_ns,
+        ..AgentInfo::default()
+    }
+}
+
+/// What the operator keeps back from the scheduler.
+fn reserved(c: &super::config::Client) -> NodeReservedResources {
+    NodeReservedResources {
+        cpu: NodeReservedCpu { cpu_shares: c.reserved_cpu, ..NodeReservedCpu::default() },
+        disk: NodeDiskResources { disk_mb: c.reserved_disk_mb },
+        memory: NodeMemoryResources { memory_mb: c.reserved_memory_mb },
+        networks: NodeReservedNetworks { reserved_host_ports: c.reserved_ports.clone() },
+    }
+}

@@ -1,0 +1,105 @@
+//! What the machine says of itself, read once for the fingerprint and again for statistics.
+
+use std::path::Path;
+
+use crate::client::fingerprint::{Facts, Interface};
+use crate::client::usage::{DiskFacts, HostFacts};
+use crate::os::{fs, net, sysfs};
+
+/// Everything the fingerprint looks at. What cannot be read stays empty.
+pub(super) fn machine(alloc_dir: &Path) -> Facts {
+    let read = |path: &str| sysfs::read(path).unwrap_or_default();
+    let cpus = numbered("/sys/devices/system/cpu", "cpu");
+    let cpu = |n: i64, file: &str| read(&format!("/sys/devices/system/cpu/cpu{n}/{file}"));
+    Facts {
+        cpuinfo: read("/proc/cpuinfo"),
+        meminfo: read("/proc/meminfo"),
+        os_release: read("/etc/os-release"),
+        debian_version: read("/etc/debian_version"),
+        kernel_release: read("/proc/sys/kernel/osrelease"),
+        hostname: read("/proc/sys/kernel/hostname"),
+        machine: String::new(),
+        cpus_online: read("/sys/devices/system/cpu/online"),
+        core_speeds: cpus
+            .iter()
+            .map(|n| (*n, cpu(*n, "cpufreq/base_frequency"), cpu(*n, "cpufreq/cpuinfo_max_freq")))
+            .collect(),
+        core_sockets: cpus.iter().map(|n| (*n, cpu(*n, "topology/physical_package_id"))).collect(),
+        numa_nodes: numbered("/sys/devices/system/node", "node")
+            .into_iter()
+            .map(|n| (n, read(&format!("/sys/devices/system/node/node{n}/cpulist"))))
+            .collect(),
+        cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        disk: disk(alloc_dir),
+        routes: read("/proc/net/route"),
+        interfaces: interfaces(),
+    }
+}
+
+/// What `/v1/client/stats` is made of.
+pub(super) fn usage(alloc_dir: &Path) -> HostFacts {
+    let read = |path: &str| sysfs::read(path).unwrap_or_default();
+    HostFacts {
+        stat: read("/proc/stat"),
+        meminfo: read("/proc/meminfo"),
+        uptime: read("/proc/uptime"),
+        disks: vec![disk(Path::new("/"))],
+        alloc_disk: disk(alloc_dir),
+    }
+}
+
+/// Names of a directory that are a word and a number, as the numbers in order.
+fn numbered(dir: &str, word: &str) -> Vec<i64> {
+    let mut out: Vec<i64> =
+        sysfs::names(dir).iter().filter_map(|name| name.strip_prefix(word)?.parse().ok()).collect();
+    out.sort_unstable();
+    out
+}
+
+fn disk(path: &Path) -> DiskFacts {
+    let Ok(space) = fs::space(path) else { return DiskFacts::default() };
+    let (device, mountpoint) = mount_of(path);
+    DiskFacts {
+        device,
+        mountpoint,
+        size: space.size,
+        free: space.free,
+        available: space.available,
+        inodes: space.inodes,
+        inodes_free: space.inodes_free,
+    }
+}
+
+/// Device and mount point of the file system that holds a path: the longest mount point above it.
+fn mount_of(path: &Path) -> (String, String) {
+    let mounts = sysfs::text("/proc/self/mounts");
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?))
+        })
+        .filter(|(_, at)| path.starts_with(at))
+        .max_by_key(|(_, at)| at.len())
+        .map(|(device, at)| (device.to_owned(), at.to_owned()))
+        .unwrap_or_default()
+}
+
+fn interfaces() -> Vec<Interface> {
+    let mut out: Vec<Interface> = Vec::new();
+    for found in net::addresses().unwrap_or_default() {
+        let ip = found.ip.to_string();
+        if let Some(known) = out.iter_mut().find(|i| i.name == found.interface) {
+            known.addresses.push(ip);
+            continue;
+        }
+        let file = |name: &str| sysfs::text(&format!("/sys/class/net/{}/{name}", found.interface));
+        out.push(Interface {
+            mac: file("address").trim().to_owned(),
+            speed: file("speed").trim().parse().unwrap_or(0),
+            name: found.interface,
+            addresses: vec![ip],
+        });
+    }
+    out
+}

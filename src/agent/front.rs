@@ -1,0 +1,561 @@
+//! The HTTP side of the loop: listeners, connections, held queries, and the bytes that go out.
+//!
+//! Knows sockets and answers, not what they mean; see `serve` for that. All reads of one turn are
+//! answered from one snapshot and leave at once: they depend on nothing that is still to be
+//! committed. Answers to writes come back through [`Front::answer`] after the commit.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{ErrorKind, Read};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use super::core::Core;
+use super::serve::{self, Form, Verdict};
+use super::sock::{Out, Sock, State};
+use super::watch::Watches;
+use crate::api::ApiError;
+use crate::http::conn::{Conn, Event};
+use crate::http::gzip::Gzip;
+use crate::http::{Request, reply};
+use crate::limits::{
+    ACCEPTS_PER_TURN, OUT_STALL_NS, READ_BYTES, STREAM_POLL_NS, WAIT_JITTER_DIVISOR, WAKES_PER_TURN,
+};
+use crate::routes::{Answer, Body, Outcome};
+use crate::stdx::slab::{Key, Slab};
+use crate::stdx::wheel::Wheel;
+use crate::stdx::{Entropy, Now};
+use crate::store::{Reader, Touched};
+
+/// Timers of connections.
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    /// A blocking query has waited long enough.
+    Held(Key),
+    /// A head, a body or a reader is too slow.
+    Slow(Key),
+    /// Accept again after the system ran out of descriptors.
+    Accept,
+}
+
+pub(super) struct Front {
+    listeners: Vec<TcpListener>,
+    socks: Slab<Sock>,
+    /// Open connections per client address.
+    per_client: BTreeMap<IpAddr, u32>,
+    /// Zero: no limit.
+    per_client_max: u32,
+    wheel: Wheel<Timer>,
+    watches: Watches,
+    runnable: VecDeque<Key>,
+    accepting: bool,
+    gzip: Gzip,
+    /// From the configuration, on every answer of a handler.
+    headers: Vec<(String, String)>,
+    buf: Box<[u8]>,
+    head: Vec<u8>,
+    /// Answers of 429 to clients with too many connections: tokens of a bucket, ten a second.
+    refusals: Refusals,
+}
+
+impl Front {
+    pub(super) fn new(
+        listeners: Vec<TcpListener>,
+        headers: Vec<(String, String)>,
+        per_client_max: u32,
+    ) -> Self {
+        Self {
+            listeners,
+            socks: Slab::default(),
+            per_client: BTreeMap::new(),
+            per_client_max,
+            wheel: Wheel::new(),
+            watches: Watches::default(),
+            runnable: VecDeque::new(),
+            accepting: true,
+            gzip: Gzip::new(),
+            headers,
+            buf: vec![0; READ_BYTES].into_boxed_slice(),
+            head: Vec::new(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// # Errors
+    /// Those of the poll.
+    pub(super) fn register(&mut self, registry: &Registry) -> std::io::Result<()> {
+        for (i, l) in self.listeners.iter_mut().enumerate() {
+            registry.register(l, listener_token(i), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Mono ns at which a timer of a connection is due.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.wheel.next_deadline()
+    }
+
+    /// Something is left to do without a new event.
+    pub(super) fn has_runnable(&self) -> bool {
+        !self.runnable.is_empty() || self.watches.any_ready()
+    }
+
+    /// Takes new connections, a bounded number a turn.
+    pub(super) fn accept(&mut self, at: usize, now: Now, registry: &Registry) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.listeners.get(at) else { return };
+            match listener.accept() {
+                Ok((stream, peer)) => self.accepted(stream, peer.ip(), now, registry),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    // Out of descriptors, most likely: wait instead of spinning.
+                    log::warn!("accept failed: {e}");
+                    if std::mem::replace(&mut self.accepting, false) {
+                        let at = now.mono_ns + crate::limits::SECOND / 10;
+                        self.wheel.insert(at, Timer::Accept);
+                    }
+                    return;
+                }
+            }
+        }
+        // More may wait, and edge-triggered events will not say so again.
+        if std::mem::replace(&mut self.accepting, false) {
+            self.wheel.insert(now.mono_ns, Timer::Accept);
+        }
+    }
+
+    fn accepted(&mut self, mut stream: TcpStream, ip: IpAddr, now: Now, registry: &Registry) {
+        let open = self.per_client.entry(ip).or_insert(0);
+        if self.per_client_max > 0 && *open >= self.per_client_max {
+            if self.refusals.take(now.mono_ns) {
+                let mut out = Out::default();
+                out.copy(TOO_MANY);
+                if let Err(e) = out.flush(&mut stream) {
+                    log::debug!("a refused client was gone: {e}");
+                }
+            }
+            return;
+        }
+        *open += 1;
+        if let Err(e) = stream.set_nodelay(true) {
+            log::debug!("no nodelay: {e}");
+        }
+        let key = self.socks.insert(Sock {
+            stream,
+            conn: Conn::new(),
+            state: State::Idle,
+            ip,
+            out: Out::default(),
+            closing: false,
+            unread: false,
+            runnable: false,
+            timer: None,
+            progress_ns: now.mono_ns,
+        });
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(e) = registry.register(&mut sock.stream, conn_token(key), interest) {
+            log::warn!("a connection could not be watched: {e}");
+            self.close(key);
+        }
+    }
+}
+
+impl Front {
+    /// Something happened on a connection.
+    pub(super) fn ready(
+        &mut self,
+        index: usize,
+        readable: bool,
+        now: Now,
+        reader: Reader<'_>,
+        core: &mut Core,
+    ) {
+        let Some(key) = u32::try_from(index).ok().and_then(|i| self.socks.key_at(i)) else {
+            return;
+        };
+        if readable {
+            self.read(key, now, reader, core);
+        }
+        self.flush(key, now);
+    }
+
+    /// Reads once and answers what is complete. A short read means that the socket is empty: the
+    /// next bytes raise a new event, so the call that would only say so is saved.
+    fn read(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        if !matches!(sock.state, State::Idle) {
+            sock.unread = true;
+            return;
+        }
+        sock.unread = false;
+        match sock.stream.read(&mut self.buf) {
+            Ok(0) => {
+                if sock.out.is_empty() {
+                    self.close(key);
+                } else {
+                    sock.closing = true;
+                }
+                return;
+            }
+            Ok(n) => {
+                let bytes = self.buf.get(..n).unwrap_or_default();
+                sock.conn.feed(now.mono_ns, bytes);
+                if n == self.buf.len() {
+                    sock.unread = true;
+                    self.run_later(key);
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {
+                sock.unread = true;
+                self.run_later(key);
+                return;
+            }
+            Err(_) => {
+                self.close(key);
+                return;
+            }
+        }
+        self.advance(key, now, reader, core);
+    }
+
+    /// Answers the requests that a connection has read, in order, until one has to wait.
+    fn advance(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
+        loop {
+            let Some(sock) = self.socks.get_mut(key) else { return };
+            if !matches!(sock.state, State::Idle) || sock.closing {
+                return;
+            }
+            match sock.conn.next(now.mono_ns) {
+                Some(Event::Request(req)) => self.request(key, req, now, reader, core),
+                Some(Event::Continue) => sock.out.copy(reply::CONTINUE),
+                Some(Event::Bad(reject)) => {
+                    let mut head = std::mem::take(&mut self.head);
+                    head.clear();
+                    reject.write(&mut head);
+                    sock.out.copy(&head);
+                    sock.closing = true;
+                    self.head = head;
+                }
+                None => {
+                    let due = sock.conn.deadline();
+                    self.arm_slow(key, due);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One timer per connection watches over slow heads, bodies and readers.
+    fn arm_slow(&mut self, key: Key, due: Option<u64>) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        match (sock.timer, due) {
+            (None, Some(at)) => sock.timer = Some(self.wheel.insert(at, Timer::Slow(key))),
+            (Some(timer), None) if sock.out.is_empty() => {
+                self.wheel.cancel(timer);
+                sock.timer = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, key: Key, req: Request, now: Now, reader: Reader<'_>, core: &mut Core) {
+        let mut form = Form::of(&req);
+        let (info, entropy) = core.for_routes();
+        let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form);
+        match verdict {
+            Verdict::Answer(answer) => self.answer(key, form, answer, &core.info),
+            Verdict::Hold(answer) => self.hold(key, form, req, params, answer, now, core),
+            Verdict::Do(outcome) => self.carry_out(key, form, outcome, now, core),
+        }
+    }
+
+    fn hold(
+        &mut self,
+        key: Key,
+        form: Form,
+        req: Request,
+        params: crate::routes::Params,
+        answer: Answer,
+        now: Now,
+        core: &mut Core,
+    ) {
+        let Some(watch) = answer.watch else { return };
+        let jitter = core.random_below(params.wait_ns / WAIT_JITTER_DIVISOR);
+        let due = now.mono_ns.saturating_add(params.wait_ns).saturating_add(jitter);
+        let timer = self.wheel.insert(due, Timer::Held(key));
+        let place = self.watches.hold(key, form, req, params, watch);
+        if let Some(sock) = self.socks.get_mut(key) {
+            sock.state = State::Held(place, timer);
+        }
+    }
+
+    fn carry_out(&mut self, key: Key, form: Form, outcome: Outcome, now: Now, core: &mut Core) {
+        let state = match outcome {
+            Outcome::Answer(answer) => return self.answer(key, form, answer, &core.info),
+            Outcome::Propose(command, reply) => {
+                core.propose_for(key, form, *command, reply);
+                State::Proposed
+            }
+            Outcome::Client(request) => {
+                core.ask_client(key, form, request, now);
+                State::Client
+            }
+            Outcome::Files(_) => {
+                return self.answer(key, form, ApiError::missing("files").into(), &core.info);
+            }
+            Outcome::SystemGc => {
+                core.collect_garbage();
+                return self.answer(key, form, Answer::empty(), &core.info);
+            }
+            Outcome::Reload => {
+                core.reload = true;
+                return self.answer(key, form, Answer::empty(), &core.info);
+            }
+        };
+        if let Some(sock) = self.socks.get_mut(key) {
+            sock.state = state;
+        }
+    }
+
+    /// Writes an answer and frees the connection for its next request.
+    pub(super) fn answer(
+        &mut self,
+        key: Key,
+        form: Form,
+        answer: Answer,
+        info: &crate::routes::AgentInfo,
+    ) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        self.head.clear();
+        let body = serve::render(form, answer, info, &self.headers, &mut self.gzip, &mut self.head);
+        sock.out.copy(&self.head);
+        sock.out.body(body);
+        sock.state = State::Idle;
+        sock.closing |= !form.keep_alive;
+    }
+
+    /// After an answer that came later than its request: send it, and go on with what was read
+    /// meanwhile.
+    pub(super) fn resume(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
+        self.advance(key, now, reader, core);
+        if self.socks.get(key).is_some_and(|s| s.unread && matches!(s.state, State::Idle)) {
+            self.run_later(key);
+        }
+        self.flush(key, now);
+    }
+
+    fn run_later(&mut self, key: Key) {
+        if let Some(sock) = self.socks.get_mut(key)
+            && !std::mem::replace(&mut sock.runnable, true)
+        {
+            self.runnable.push_back(key);
+        }
+    }
+
+    fn flush(&mut self, key: Key, now: Now) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        let before = sock.out.len();
+        if before > 0 {
+            if sock.out.flush(&mut sock.stream).is_err() {
+                return self.close(key);
+            }
+            if sock.out.len() < before {
+                sock.progress_ns = now.mono_ns;
+            }
+            if !sock.out.is_empty() && sock.timer.is_none() {
+                let due = now.mono_ns + OUT_STALL_NS;
+                sock.timer = Some(self.wheel.insert(due, Timer::Slow(key)));
+            }
+        }
+        if sock.out.is_empty() && sock.closing {
+            self.close(key);
+        }
+    }
+
+    fn close(&mut self, key: Key) {
+        let Some(sock) = self.socks.remove(key) else { return };
+        if let State::Held(place, timer) = sock.state {
+            self.wheel.cancel(timer);
+            self.leave(place);
+        }
+        if let Some(timer) = sock.timer {
+            self.wheel.cancel(timer);
+        }
+        if let Some(open) = self.per_client.get_mut(&sock.ip) {
+            *open -= 1;
+            if *open == 0 {
+                self.per_client.remove(&sock.ip);
+            }
+        }
+    }
+
+    fn leave(&mut self, place: super::watch::Place) {
+        if let Some(moved) = self.watches.leave(place)
+            && let Some(Sock { state: State::Held(at, _), .. }) = self.socks.get_mut(moved)
+        {
+            *at = place;
+        }
+    }
+
+    /// The commit of this turn changed these rows.
+    pub(super) fn touched(&mut self, touched: &Touched) {
+        self.watches.touched(touched);
+    }
+
+    /// Timers of connections that are due.
+    pub(super) fn expire(
+        &mut self,
+        now: Now,
+        reader: Reader<'_>,
+        core: &mut Core,
+        registry: &Registry,
+    ) {
+        let mut due = Vec::new();
+        self.wheel.expire(now.mono_ns, &mut due);
+        for timer in due {
+            match timer {
+                Timer::Held(key) => self.hold_ended(key, now, reader, core),
+                Timer::Slow(key) => self.slow(key, now),
+                Timer::Accept => {
+                    self.accepting = true;
+                    for at in 0..self.listeners.len() {
+                        self.accept(at, now, registry);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The time of a blocking query is up: it is answered with what there is.
+    fn hold_ended(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        let State::Held(place, _) = std::mem::take(&mut sock.state) else { return };
+        let Some((req, params, form)) = self.watches.question(place.query) else { return };
+        self.leave(place);
+        let (info, entropy) = core.for_routes();
+        let verdict = serve::run(now, reader, info, entropy, &req, &params);
+        self.answer(key, form, answer_of(verdict), &core.info);
+        self.resume(key, now, reader, core);
+    }
+
+    fn slow(&mut self, key: Key, now: Now) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        sock.timer = None;
+        if !sock.out.is_empty() {
+            let due = sock.progress_ns + OUT_STALL_NS;
+            if due <= now.mono_ns {
+                return self.close(key);
+            }
+            sock.timer = Some(self.wheel.insert(due, Timer::Slow(key)));
+        } else if let Some(due) = sock.conn.deadline() {
+            if due > now.mono_ns {
+                return self.arm_slow(key, Some(due));
+            }
+            self.head.clear();
+            reply::TOO_SLOW.write(&mut self.head);
+            sock.out.copy(&self.head);
+            sock.closing = true;
+            self.flush(key, now);
+        }
+    }
+
+    /// Comes back to connections with more to read, and to queries that a commit has woken.
+    pub(super) fn work(&mut self, now: Now, reader: Reader<'_>, core: &mut Core) {
+        for _ in 0..self.runnable.len() {
+            let Some(key) = self.runnable.pop_front() else { break };
+            if let Some(sock) = self.socks.get_mut(key) {
+                sock.runnable = false;
+                if sock.unread {
+                    self.read(key, now, reader, core);
+                }
+                self.flush(key, now);
+            }
+        }
+        let mut sent = 0;
+        while sent < WAKES_PER_TURN
+            && let Some(query) = self.watches.next_ready()
+        {
+            sent += self.wake(query, now, reader, core);
+        }
+    }
+
+    /// Runs a query again. Where it has news, everyone who waits gets the same bytes.
+    fn wake(&mut self, query: Key, now: Now, reader: Reader<'_>, core: &mut Core) -> usize {
+        let Some((req, params, form)) = self.watches.question(query) else { return 1 };
+        let (info, entropy) = core.for_routes();
+        let answer = answer_of(serve::run(now, reader, info, entropy, &req, &params));
+        if answer.watch.is_some() && answer.index.is_some_and(|i| i <= params.index) {
+            return 1;
+        }
+        self.head.clear();
+        let body =
+            serve::render(form, answer, &core.info, &self.headers, &mut self.gzip, &mut self.head);
+        let mut whole = std::mem::take(&mut self.head);
+        whole.extend_from_slice(body.as_slice());
+        let whole: Rc<[u8]> = whole.into();
+        let waiters = self.watches.take(query, WAKES_PER_TURN);
+        let woken = waiters.len();
+        for key in waiters {
+            let Some(sock) = self.socks.get_mut(key) else { continue };
+            let State::Held(_, timer) = std::mem::take(&mut sock.state) else { continue };
+            self.wheel.cancel(timer);
+            sock.out.shared(whole.clone());
+            sock.closing |= !form.keep_alive;
+            self.resume(key, now, reader, core);
+        }
+        woken
+    }
+}
+
+fn answer_of(verdict: Verdict) -> Answer {
+    match verdict {
+        Verdict::Answer(a) | Verdict::Hold(a) => a,
+        Verdict::Do(_) => ApiError::failed("a query became a write").into(),
+    }
+}
+
+/// A bucket of tokens for refusals: ten a second, a hundred at once (contract: conventions).
+#[derive(Default)]
+struct Refusals {
+    spent: u64,
+    at_ns: u64,
+}
+
+impl Refusals {
+    fn take(&mut self, now_ns: u64) -> bool {
+        let back = now_ns.saturating_sub(self.at_ns) / (crate::limits::SECOND / 10);
+        if back > 0 {
+            self.spent = self.spent.saturating_sub(back);
+            self.at_ns = now_ns;
+        }
+        if self.spent >= 100 {
+            return false;
+        }
+        self.spent += 1;
+        true
+    }
+}
+
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+Content-Type: text/plain\r\nContent-Length: 81\r\nConnection: close\r\n\r\n\
+Your IP is issuing too many concurrent connections, please rate limit your calls\n";
+
+pub(super) const TOKEN_SIGNALS: Token = Token(0);
+/// Tokens of listeners.
+pub(super) const LISTENERS: usize = 1;
+pub(super) const LISTENERS_MAX: usize = 15;
+/// Tokens of connections.
+pub(super) const CONNS: usize = 1 << 48;
+
+pub(super) fn listener_token(i: usize) -> Token {
+    Token(LISTENERS + i)
+}
+
+pub(super) fn conn_token(key: Key) -> Token {
+    Token(CONNS | key.index as usize)
+}

@@ -1,0 +1,207 @@
+//! The loop: the only place that waits.
+//!
+//! A turn, always in this order: wait; read and answer what needs no commit; timers; work within a
+//! budget; one commit; what the commit allows. Reads come before timers, so that a late turn does
+//! not act on a silence that is already over. Everything written in a turn becomes durable in one
+//! transaction, and while requests that write keep coming in, the turn takes more of them before
+//! it commits: a commit costs the same for one as for a hundred.
+
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::core::Core;
+use super::front::{CONNS, Front, LISTENERS, LISTENERS_MAX, TOKEN_SIGNALS};
+use super::tasks::{TALKS, Tasks};
+use crate::client::ClientInput;
+use crate::limits::{EVENTS_PER_POLL, GATHER_ROUNDS, LATE_TURN_NS, WORK_NS};
+use crate::os::signals::Signals;
+use crate::os::{clock, spawn};
+use crate::stdx::Now;
+use crate::store::{Store, StoreError};
+
+/// Why the loop ended.
+pub(super) enum End {
+    /// A signal asked for it.
+    Asked,
+    /// The store cannot be trusted any more.
+    Store(StoreError),
+    Poll(std::io::Error),
+}
+
+pub(super) struct Loop {
+    pub(super) poll: Poll,
+    pub(super) signals: Signals,
+    pub(super) front: Front,
+    pub(super) core: Core,
+    pub(super) tasks: Tasks,
+    pub(super) store: Store,
+    /// Reads the configuration again.
+    pub(super) reload: Box<dyn FnMut()>,
+}
+
+impl Loop {
+    /// Registers what is waited for.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn register(&mut self) -> std::io::Result<()> {
+        let registry = self.poll.registry();
+        let fd = self.signals.as_raw_fd();
+        registry.register(&mut SourceFd(&fd), TOKEN_SIGNALS, Interest::READABLE)?;
+        self.front.register(registry)
+    }
+
+    /// Turns until there is a reason not to.
+    pub(super) fn run(mut self) -> End {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        let mut now = clock::now();
+        loop {
+            if let Err(e) = self.poll.poll(&mut events, self.patience(now)) {
+                if e.kind() == ErrorKind::Interrupted {
+                    continue;
+                }
+                return End::Poll(e);
+            }
+            now = clock::now();
+            match self.turn(&mut events, now) {
+                Ok(true) => return End::Asked,
+                Ok(false) => {}
+                Err(e) => return End::Store(e),
+            }
+            let took = clock::mono_ns().saturating_sub(now.mono_ns);
+            if took > LATE_TURN_NS {
+                log::warn!("a turn of the loop took {} ms", took / 1_000_000);
+            }
+        }
+    }
+
+    /// How long the poll may wait.
+    fn patience(&self, now: Now) -> Option<Duration> {
+        if self.front.has_runnable() || self.core.has_runnable() {
+            return Some(Duration::ZERO);
+        }
+        let due = [self.front.deadline(), self.core.deadline()].into_iter().flatten().min()?;
+        // Rounded up to what the poll can tell apart, or it would wake too early and spin.
+        let wait = Duration::from_nanos(due.saturating_sub(now.mono_ns));
+        Some(Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(0)))
+    }
+
+    /// One turn; true where a signal asked for the end.
+    fn turn(&mut self, events: &mut Events, now: Now) -> Result<bool, StoreError> {
+        let mut inputs = Vec::new();
+        let ended = self.read(events, now, &mut inputs)?;
+        for _ in 0..GATHER_ROUNDS {
+            if !self.core.has_proposals() {
+                break;
+            }
+            match self.poll.poll(events, Some(Duration::ZERO)) {
+                Ok(()) if !events.is_empty() => {}
+                _ => break,
+            }
+            self.read(events, now, &mut inputs)?;
+        }
+        self.feed(now, &mut inputs);
+        self.work(now)?;
+        self.commit(now)?;
+        if std::mem::take(&mut self.core.reload) {
+            (self.reload)();
+        }
+        Ok(ended)
+    }
+
+    /// Everything that came in, answered from one snapshot as far as that goes.
+    fn read(
+        &mut self,
+        events: &Events,
+        now: Now,
+        inputs: &mut Vec<ClientInput>,
+    ) -> Result<bool, StoreError> {
+        let snap = self.store.snap()?;
+        let reader = snap.reader();
+        let mut signalled = false;
+        for event in events {
+            let Token(token) = event.token();
+            if token & CONNS != 0 {
+                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                self.front.ready(token & !CONNS, readable, now, reader, &mut self.core);
+            } else if token & TALKS != 0 {
+                self.tasks.ready(token & !TALKS, inputs);
+            } else if event.token() == TOKEN_SIGNALS {
+                signalled = true;
+            } else if token <= LISTENERS_MAX {
+                self.front.accept(token - LISTENERS, now, self.poll.registry());
+            }
+        }
+        drop(snap);
+        Ok(signalled && self.signals())
+    }
+
+    /// True for those that end the agent.
+    fn signals(&mut self) -> bool {
+        let mut ended = false;
+        while let Ok(Some(signal)) = self.signals.next() {
+            match signal {
+                libc::SIGHUP => self.core.reload = true,
+                libc::SIGCHLD => {
+                    // An executor's end shows on its conversation; here it is only buried.
+                    for child in spawn::reap() {
+                        log::debug!("child {} ended", child.pid);
+                    }
+                }
+                _ => {
+                    log::info!("caught signal {signal}");
+                    ended = true;
+                }
+            }
+        }
+        ended
+    }
+
+    fn feed(&mut self, now: Now, inputs: &mut Vec<ClientInput>) {
+        for input in inputs.drain(..) {
+            self.core.client_input(now, input);
+        }
+    }
+
+    /// Timers, woken queries, and scheduling until the budget of the turn is spent.
+    fn work(&mut self, now: Now) -> Result<(), StoreError> {
+        let snap = self.store.snap()?;
+        let reader = snap.reader();
+        self.front.expire(now, reader, &mut self.core, self.poll.registry());
+        self.front.work(now, reader, &mut self.core);
+        while self.core.work(now, reader)? {
+            if clock::mono_ns().saturating_sub(now.mono_ns) > WORK_NS {
+                break;
+            }
+        }
+        for ready in self.core.take_ready() {
+            self.front.answer(ready.conn, ready.form, ready.answer, &self.core.info);
+            self.front.resume(ready.conn, now, reader, &mut self.core);
+        }
+        Ok(())
+    }
+
+    /// Makes the turn durable and lets out what waited for that.
+    fn commit(&mut self, now: Now) -> Result<(), StoreError> {
+        let done = self.core.commit(now, &mut self.store)?;
+        self.front.touched(&done.touched);
+        let mut inputs = Vec::new();
+        for effect in done.effects {
+            self.tasks.run(effect, self.poll.registry(), &mut inputs);
+        }
+        self.feed(now, &mut inputs);
+        if done.answers.is_empty() {
+            return Ok(());
+        }
+        let snap = self.store.snap()?;
+        for ready in done.answers {
+            self.front.answer(ready.conn, ready.form, ready.answer, &self.core.info);
+            self.front.resume(ready.conn, now, snap.reader(), &mut self.core);
+        }
+        Ok(())
+    }
+}

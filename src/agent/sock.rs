@@ -1,0 +1,214 @@
+//! One client's connection as the loop holds it: socket, parser, and what is still to be sent.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use mio::net::TcpStream;
+
+use super::watch::Place;
+use crate::http::Conn;
+use crate::limits::{OUT_BYTES_MAX, OUT_INLINE_MAX};
+use crate::routes::Body;
+use crate::stdx::wheel::TimerId;
+
+/// What a connection is doing.
+#[derive(Debug, Default)]
+pub(super) enum State {
+    /// Waits for a request, or for the rest of one.
+    #[default]
+    Idle,
+    /// A write is in the log; its answer follows the commit.
+    Proposed,
+    /// A blocking query, with the timer that ends it.
+    Held(Place, TimerId),
+    /// The node works on it.
+    Client,
+    /// Frames or a large file are being sent.
+    Streaming,
+}
+
+pub(super) struct Sock {
+    pub(super) stream: TcpStream,
+    pub(super) conn: Conn,
+    pub(super) state: State,
+    pub(super) ip: IpAddr,
+    pub(super) out: Out,
+    /// Close when all is sent.
+    pub(super) closing: bool,
+    /// The socket may hold bytes that no new event will tell of.
+    pub(super) unread: bool,
+    /// The loop will come back to it without a new event.
+    pub(super) runnable: bool,
+    /// Ends a slow sender, or a reader that takes nothing.
+    pub(super) timer: Option<TimerId>,
+    /// Mono ns of the last byte that the peer took, while there is something to send.
+    pub(super) progress_ns: u64,
+}
+
+/// Bytes on their way out. Small answers are gathered, large ones are sent from where they are.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    parts: VecDeque<Part>,
+    /// Bytes of the first part that are sent.
+    sent: usize,
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Part {
+    Own(Vec<u8>),
+    Shared(Rc<[u8]>),
+    Static(&'static str),
+}
+
+impl Part {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(b) => b,
+            Self::Shared(b) => b,
+            Self::Static(t) => t.as_bytes(),
+        }
+    }
+}
+
+impl Out {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a stream should pause until the peer has read.
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= OUT_BYTES_MAX
+    }
+
+    /// Copies bytes behind what waits.
+    pub(super) fn copy(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.len += bytes.len();
+        match self.parts.back_mut() {
+            Some(Part::Own(last)) if last.len() < OUT_INLINE_MAX => last.extend_from_slice(bytes),
+            _ => self.parts.push_back(Part::Own(bytes.to_vec())),
+        }
+    }
+
+    /// Takes a body: small ones are copied, large ones kept as they are.
+    pub(super) fn body(&mut self, body: Body) {
+        let bytes = body.as_slice();
+        if bytes.len() <= OUT_INLINE_MAX {
+            self.copy(bytes);
+            return;
+        }
+        self.len += bytes.len();
+        self.parts.push_back(match body {
+            Body::Empty => return,
+            Body::Static(t) => Part::Static(t),
+            Body::Bytes(b) => Part::Own(b),
+            Body::Shared(b) => Part::Shared(b),
+        });
+    }
+
+    /// The same bytes for many connections.
+    pub(super) fn shared(&mut self, bytes: Rc<[u8]>) {
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.parts.push_back(Part::Shared(bytes));
+        }
+    }
+
+    /// Sends until the socket takes no more.
+    ///
+    /// # Errors
+    /// Those of the socket, except that it would block.
+    pub(super) fn flush(&mut self, to: &mut TcpStream) -> io::Result<()> {
+        while self.len > 0 {
+            let sent = if self.parts.len() == 1 {
+                let part = self.parts.front().map_or(&[][..], Part::as_slice);
+                to.write(part.get(self.sent..).unwrap_or_default())
+            } else {
+                let mut slices: [IoSlice<'_>; 8] = std::array::from_fn(|_| IoSlice::new(&[]));
+                let mut n = 0;
+                for (slot, part) in slices.iter_mut().zip(&self.parts) {
+                    let from = if n == 0 { self.sent } else { 0 };
+                    *slot = IoSlice::new(part.as_slice().get(from..).unwrap_or_default());
+                    n += 1;
+                }
+                to.write_vectored(slices.get(..n).unwrap_or_default())
+            };
+            match sent {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => self.advance(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.len -= n;
+        self.sent += n;
+        while let Some(first) = self.parts.front() {
+            let whole = first.as_slice().len();
+            if self.sent < whole {
+                break;
+            }
+            self.sent -= whole;
+            self.parts.pop_front();
+        }
+        if self.parts.is_empty() {
+            // An idle connection holds no memory for what it once sent.
+            self.parts = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn parts_leave_in_order_through_short_writes() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect_timeout(
+            &listener.local_addr().unwrap(),
+            std::time::Duration::from_secs(1),
+        )
+        .unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut stream = TcpStream::from_std(stream);
+
+        let big: Vec<u8> = (0..3_000_000u32).map(|i| i.to_le_bytes()[0]).collect();
+        let shared: Rc<[u8]> = vec![7; 100_000].into();
+        let mut out = Out::default();
+        out.copy(b"head");
+        out.body(Body::Bytes(big.clone()));
+        out.shared(shared.clone());
+        out.copy(b"tail");
+        let total = out.len();
+
+        let mut got = Vec::new();
+        let mut buf = vec![0; 65_536];
+        while got.len() < total {
+            out.flush(&mut stream).unwrap();
+            let n = peer.read(&mut buf).unwrap();
+            got.extend_from_slice(&buf[..n]);
+        }
+        assert!(out.is_empty());
+        assert_eq!(got.len(), total);
+        assert_eq!(&got[..4], b"head");
+        assert_eq!(&got[4..4 + big.len()], &big[..]);
+        assert_eq!(&got[total - 4..], b"tail");
+    }
+}

@@ -1,0 +1,224 @@
+//! The node's effects, carried out: directories, executors, and what executors say.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+
+use mio::net::UnixStream;
+use mio::{Interest, Registry, Token};
+
+use crate::client::exec_proto::{ExecutorCmd, ExecutorEvent, Handle, Lines, StartSpec, write_line};
+use crate::client::{AllocDirSpec, ClientEffect, ClientInput, TaskKey};
+use crate::os::{self, spawn};
+use crate::stdx::slab::{Key, Slab};
+
+/// One conversation with an executor.
+struct Talk {
+    task: TaskKey,
+    handle: Handle,
+    stream: UnixStream,
+    lines: Lines,
+    out: Vec<u8>,
+    /// How the task ended was told: the end of the conversation is no news.
+    ended: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Tasks {
+    talks: Slab<Talk>,
+    by_task: BTreeMap<TaskKey, Key>,
+}
+
+impl Tasks {
+    /// Carries out one effect; what is known at once comes back as inputs.
+    pub(super) fn run(
+        &mut self,
+        effect: ClientEffect,
+        registry: &Registry,
+        out: &mut Vec<ClientInput>,
+    ) {
+        match effect {
+            ClientEffect::BuildDirs(spec) => {
+                let result = build_dirs(&spec).map_err(|e| os::error_text(&e));
+                out.push(ClientInput::DirBuilt(spec.alloc, result));
+            }
+            ClientEffect::Start(task, spec) => self.start(task, &spec, registry, out),
+            ClientEffect::Adopt(task, handle) => match spawn::adopt(&handle) {
+                Ok(stream) => self.open(task, handle, stream, registry, out),
+                Err(event) => out.push(ClientInput::Executor(task, event)),
+            },
+            ClientEffect::Executor(task, command) => self.tell(&task, &command, out),
+            ClientEffect::RemoveTree { path, alloc } => {
+                if let Err(e) = os::fs::remove_tree(Path::new(&path)) {
+                    log::warn!("{path} could not be removed: {e}");
+                }
+                out.extend(alloc.map(ClientInput::Removed));
+            }
+            // The core keeps these for itself.
+            ClientEffect::Register(..)
+            | ClientEffect::Heartbeat
+            | ClientEffect::Update(_)
+            | ClientEffect::LocalPut(..)
+            | ClientEffect::LocalDelete(_)
+            | ClientEffect::Reply(..) => {}
+        }
+    }
+
+    fn start(
+        &mut self,
+        task: TaskKey,
+        spec: &StartSpec,
+        registry: &Registry,
+        out: &mut Vec<ClientInput>,
+    ) {
+        match spawn::executor(spec) {
+            Ok(spawned) => {
+                let mut handle = Handle::at(&spec.run_dir);
+                handle.executor_pid = spawned.pid;
+                self.open(task, handle, spawned.stream, registry, out);
+            }
+            Err(e) => {
+                let error = os::error_text(&e);
+                out.push(ClientInput::Executor(task, ExecutorEvent::StartFailed { error }));
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        task: TaskKey,
+        handle: Handle,
+        stream: UnixStream,
+        registry: &Registry,
+        out: &mut Vec<ClientInput>,
+    ) {
+        let talk = Talk {
+            task: task.clone(),
+            handle,
+            stream,
+            lines: Lines::default(),
+            out: Vec::new(),
+            ended: false,
+        };
+        let key = self.talks.insert(talk);
+        let Some(talk) = self.talks.get_mut(key) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(e) = registry.register(&mut talk.stream, token(key), interest) {
+            self.talks.remove(key);
+            let reason = os::error_text(&e);
+            out.push(ClientInput::Executor(task, ExecutorEvent::Lost { reason }));
+            return;
+        }
+        if let Some(old) = self.by_task.insert(task, key) {
+            self.talks.remove(old);
+        }
+    }
+
+    /// Something happened on a conversation.
+    pub(super) fn ready(&mut self, index: usize, out: &mut Vec<ClientInput>) {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let Some(key) = self.talks.key_at(index) else { return };
+        let Some(talk) = self.talks.get_mut(key) else { return };
+        let open = talk.read(out) && talk.flush();
+        if !open {
+            self.close(key, out);
+        }
+    }
+
+    fn tell(&mut self, task: &TaskKey, command: &ExecutorCmd, out: &mut Vec<ClientInput>) {
+        let Some(key) = self.by_task.get(task).copied() else { return };
+        let Some(talk) = self.talks.get_mut(key) else { return };
+        write_line(command, &mut talk.out);
+        let done = matches!(command, ExecutorCmd::Shutdown);
+        if !talk.flush() || done {
+            talk.ended |= done;
+            self.close(key, out);
+        }
+    }
+
+    /// The executor hung up. Unless it has told how the task ended, that is found out now.
+    fn close(&mut self, key: Key, out: &mut Vec<ClientInput>) {
+        let Some(talk) = self.talks.remove(key) else { return };
+        if self.by_task.get(&talk.task) == Some(&key) {
+            self.by_task.remove(&talk.task);
+        }
+        if !talk.ended {
+            let event = spawn::aftermath(&talk.handle);
+            out.push(ClientInput::Executor(talk.task, event));
+        }
+    }
+}
+
+impl Talk {
+    /// Reads all there is; false where the conversation is over.
+    fn read(&mut self, out: &mut Vec<ClientInput>) -> bool {
+        let mut buf = [0; 4096];
+        loop {
+            match self.stream.read(&mut buf) {
+                Ok(0) => return false,
+                Ok(n) => self.lines.feed(buf.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return false,
+            }
+            loop {
+                match self.lines.message::<ExecutorEvent>() {
+                    Ok(Some(event)) => self.heard(event, out),
+                    Ok(None) => break,
+                    Err(e) => {
+                        log::error!("the executor of {} speaks strangely: {e}", self.task.1);
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, event: ExecutorEvent, out: &mut Vec<ClientInput>) {
+        match &event {
+            ExecutorEvent::Started(handle) => self.handle = handle.clone(),
+            ExecutorEvent::Exited(_) | ExecutorEvent::StartFailed { .. } => self.ended = true,
+            ExecutorEvent::Hello { .. }
+            | ExecutorEvent::Signaled { .. }
+            | ExecutorEvent::Stats { .. }
+            | ExecutorEvent::Lost { .. } => {}
+        }
+        out.push(ClientInput::Executor(self.task.clone(), event));
+    }
+
+    fn flush(&mut self) -> bool {
+        while !self.out.is_empty() {
+            match self.stream.write(&self.out) {
+                Ok(0) => return false,
+                Ok(n) => {
+                    self.out.drain(..n);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        self.out = Vec::new();
+        true
+    }
+}
+
+/// Directories in their order, with exactly their modes, and files.
+fn build_dirs(spec: &AllocDirSpec) -> std::io::Result<()> {
+    let root = Path::new(&spec.root);
+    os::fs::make_dir(root, 0o755)?;
+    for (dir, mode) in &spec.dirs {
+        os::fs::make_dir(&root.join(dir), *mode)?;
+    }
+    for (file, mode, bytes) in &spec.files {
+        os::fs::write_atomic(&root.join(file), bytes, *mode)?;
+    }
+    Ok(())
+}
+
+/// Tokens of conversations lie above those of connections.
+pub(super) const TALKS: usize = 1 << 49;
+
+fn token(key: Key) -> Token {
+    Token(TALKS | key.index as usize)
+}
