@@ -21,8 +21,10 @@ mod rank;
 mod reconcile;
 mod reschedule;
 mod rng;
+mod rollout;
 mod select;
 mod spread;
+mod system;
 mod tally;
 mod target;
 mod update;
@@ -76,12 +78,15 @@ pub fn job_allows(job: &Job, datacenter: &str, pool: &str) -> bool {
 ///
 /// Which evaluations a kind of job takes is written in the contract (scheduler, section 1).
 pub fn schedule(view: &dyn View, eval: &Evaluation, seed: Seed, entropy: &mut dyn Entropy) -> Plan {
-    let takes = match eval.kind.as_str() {
-        status::JOB_SERVICE | status::JOB_BATCH => GENERIC_TRIGGERS,
-        _ => &[],
+    type Run = fn(&dyn View, &Evaluation, Seed, &mut dyn Entropy) -> Plan;
+    let (run, takes): (Run, &[&str]) = match eval.kind.as_str() {
+        status::JOB_SYSTEM | status::JOB_SYSBATCH => (system::run, SYSTEM_TRIGGERS),
+        _ => (generic::run, GENERIC_TRIGGERS),
     };
-    if takes.contains(&eval.triggered_by.as_str()) {
-        return generic::run(view, eval, seed, entropy);
+    let periodic =
+        eval.kind == status::JOB_SYSBATCH && eval.triggered_by == status::TRIGGER_PERIODIC;
+    if periodic || takes.contains(&eval.triggered_by.as_str()) {
+        return run(view, eval, seed, entropy);
     }
     let why = format!("scheduler cannot handle '{}' evaluation reason", eval.triggered_by);
     let mut plan = finish::plan(eval, None, view.index());
@@ -107,4 +112,21 @@ const GENERIC_TRIGGERS: &[&str] = &[
     status::TRIGGER_SCALING,
     status::TRIGGER_MAX_DISCONNECT,
     status::TRIGGER_RECONNECT,
+];
+
+const SYSTEM_TRIGGERS: &[&str] = &[
+    status::TRIGGER_JOB_REGISTER,
+    status::TRIGGER_NODE_UPDATE,
+    status::TRIGGER_FAILED_FOLLOW_UP,
+    status::TRIGGER_JOB_DEREGISTER,
+    status::TRIGGER_ROLLING,
+    status::TRIGGER_PREEMPTION,
+    status::TRIGGER_DEPLOYMENT,
+    status::TRIGGER_NODE_DRAIN,
+    status::TRIGGER_ALLOC_STOP,
+    status::TRIGGER_QUEUED,
+    status::TRIGGER_SCALING,
+    status::TRIGGER_RECONNECT,
+    // Besides the contract's list: ends what a lost connection began.
+    status::TRIGGER_MAX_DISCONNECT,
 ];

@@ -66,6 +66,23 @@ impl Tally {
         self.filtered > 0
     }
 
+    /// Adds the counts of another search.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.evaluated += other.evaluated;
+        self.filtered += other.filtered;
+        self.exhausted += other.exhausted;
+        for (to, from) in [
+            (&mut self.class_filtered, other.class_filtered),
+            (&mut self.class_exhausted, other.class_exhausted),
+            (&mut self.reasons, other.reasons),
+            (&mut self.dimensions, other.dimensions),
+        ] {
+            for (key, n) in from {
+                *to.entry(key).or_insert(0) += n;
+            }
+        }
+    }
+
     /// The form of the API. `base` holds what is the same for all searches of the evaluation.
     pub(super) fn metric(&self, base: &AllocMetric, id: impl Fn(u32) -> String) -> AllocMetric {
         let scores = |s: &Scores| {

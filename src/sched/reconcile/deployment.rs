@@ -76,14 +76,18 @@ impl Current {
     }
 }
 
-pub(super) fn is_active(d: &Deployment) -> bool {
+pub(in crate::sched) fn is_active(d: &Deployment) -> bool {
     !matches!(
         d.status.as_str(),
         status::DEPLOYMENT_FAILED | status::DEPLOYMENT_SUCCESSFUL | status::DEPLOYMENT_CANCELLED
     )
 }
 
-fn update(d: &Deployment, status: &str, description: &str) -> DeploymentUpdate {
+pub(in crate::sched) fn update(
+    d: &Deployment,
+    status: &str,
+    description: &str,
+) -> DeploymentUpdate {
     DeploymentUpdate {
         id: d.id.clone(),
         status: status.to_owned(),
@@ -96,7 +100,8 @@ fn unpromoted_canaries(d: &Deployment) -> Vec<String> {
     groups.flat_map(|g| g.placed_canaries.iter().cloned()).collect()
 }
 
-fn description(d: &Deployment) -> &'static str {
+/// What a running deployment waits for.
+pub(in crate::sched) fn description(d: &Deployment) -> &'static str {
     let mut waiting =
         d.task_groups.values().filter(|g| g.desired_canaries > 0 && !g.promoted).peekable();
     if waiting.peek().is_none() {
@@ -109,18 +114,18 @@ fn description(d: &Deployment) -> &'static str {
 }
 
 /// A deployment of this version of the job, without groups.
-pub(super) fn begin(job: &Job, input: &Input<'_>) -> Deployment {
+pub(in crate::sched) fn begin(job: &Job, priority: i64, id: &str, now: i64) -> Deployment {
     Deployment {
-        create_time: input.now,
-        eval_priority: input.eval.priority,
-        id: input.deployment_id.to_owned(),
+        create_time: now,
+        eval_priority: priority,
+        id: id.to_owned(),
         is_multiregion: job.multiregion.is_some(),
         job_create_index: job.create_index,
         job_id: job.id.clone(),
         job_modify_index: job.modify_index,
         job_spec_modify_index: job.job_modify_index,
         job_version: job.version,
-        modify_time: input.now,
+        modify_time: now,
         namespace: job.namespace.clone(),
         status: status::DEPLOYMENT_RUNNING.to_owned(),
         ..Deployment::default()
@@ -128,7 +133,7 @@ pub(super) fn begin(job: &Job, input: &Input<'_>) -> Deployment {
 }
 
 /// The state of a group in a new deployment.
-pub(super) fn begin_group(update: &UpdateStrategy) -> DeploymentState {
+pub(in crate::sched) fn begin_group(update: &UpdateStrategy) -> DeploymentState {
     DeploymentState {
         auto_promote: update.auto_promote.unwrap_or(false),
         auto_revert: update.auto_revert.unwrap_or(false),
@@ -138,6 +143,6 @@ pub(super) fn begin_group(update: &UpdateStrategy) -> DeploymentState {
 }
 
 /// The group's strategy where it rolls at all.
-pub(super) fn strategy(group: &TaskGroup) -> Option<&UpdateStrategy> {
+pub(in crate::sched) fn strategy(group: &TaskGroup) -> Option<&UpdateStrategy> {
     group.update.as_ref().filter(|u| u.max_parallel.unwrap_or(0) > 0)
 }

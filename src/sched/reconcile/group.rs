@@ -599,7 +599,10 @@ impl<'a> Group<'a> {
         if strategy(self.group).is_none() || self.current.deployment.is_some() {
             return;
         }
-        let d = new.get_or_insert_with(|| begin(self.job, self.input));
+        let d = new.get_or_insert_with(|| {
+            let input = self.input;
+            begin(self.job, input.eval.priority, input.deployment_id, input.now)
+        });
         d.task_groups.insert(self.group.name.clone(), state);
     }
 }

@@ -2,7 +2,7 @@
 //! its nodes and its deployment. Says what to do; finding nodes is left to the caller.
 
 mod classify;
-mod deployment;
+pub(super) mod deployment;
 mod group;
 mod names;
 mod reconnect;
@@ -14,7 +14,7 @@ use crate::api::{AllocState, Allocation, Deployment, DesiredUpdates, Evaluation,
 use crate::command::{AllocStop, DeploymentUpdate};
 use crate::stdx::json::Time;
 
-pub(super) use classify::{Class, Disconnect, NodeState, classify, needs_reconnect};
+pub(super) use classify::{Class, Disconnect, NodeState, classify};
 pub(super) use names::{index, name};
 
 use deployment::Current;
