@@ -6,6 +6,7 @@ mod jobspec;
 mod proc;
 mod raft;
 mod routes;
+mod sched;
 mod store;
 mod support;
 mod tidy;

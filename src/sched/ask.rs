@@ -1,11 +1,12 @@
 //! What a job and its groups ask of a node, read once per evaluation.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::api::{
     AllocatedCpuResources, AllocatedMemoryResources, AllocatedResources, AllocatedSharedResources,
-    AllocatedTaskResources, Constraint, Job, NetworkResource, RequestedDevice, TaskGroup,
-    VolumeRequest,
+    AllocatedTaskResources, Constraint, Job, NetworkResource, Node, Port, RequestedDevice,
+    TaskGroup, VolumeRequest,
 };
 
 use super::constraint::{Affinities, Check, wants_distinct_hosts};
@@ -13,6 +14,7 @@ use super::device;
 use super::fit::{self, Usage};
 use super::fleet::Wants;
 use super::spread::{Distinct, Spreads};
+use super::target::Target;
 
 /// MiB of disk of a group that does not say. Source: contract, schemas-job (EphemeralDisk).
 const DISK_MB: i64 = 300;
@@ -76,6 +78,8 @@ pub(super) struct Ask<'j> {
     pub(super) secrets: BTreeSet<&'j str>,
     /// The group's network, then those of tasks (the old place).
     pub(super) networks: Vec<NetworkResource>,
+    /// Some port's host network is a `${…}` template, which each node resolves for itself.
+    templates: bool,
     /// Whether the first of `networks` is the group's.
     pub(super) group_network: bool,
     pub(super) devices: Vec<RequestedDevice>,
@@ -123,6 +127,7 @@ impl<'j> Ask<'j> {
                 .map(|s| s.provider.as_str())
                 .filter(|p| !p.is_empty())
                 .collect(),
+            templates: networks.clone().any(|n| ports(n).any(|p| p.host_network.contains("${"))),
             networks: networks.cloned().collect(),
             group_network: !group.networks.is_empty(),
             device_weights: device::weights(&devices),
@@ -147,6 +152,22 @@ impl<'j> Ask<'j> {
         }
     }
 
+    /// The networks with host networks by name.
+    pub(super) fn networks_on(&self, node: &Node) -> Cow<'_, [NetworkResource]> {
+        if !self.templates {
+            return Cow::Borrowed(&self.networks);
+        }
+        let mut out = self.networks.clone();
+        for net in &mut out {
+            for port in net.reserved_ports.iter_mut().chain(net.dynamic_ports.iter_mut()) {
+                if let Some(name) = Target::parse(&port.host_network).on(node) {
+                    port.host_network = name.to_owned();
+                }
+            }
+        }
+        Cow::Owned(out)
+    }
+
     /// What one allocation needs on a node whose cores have `core_mhz`.
     pub(super) fn need(&self, core_mhz: i64) -> Usage {
         if self.cores == 0 { self.need } else { fit::need(&self.resources(core_mhz)) }
@@ -165,6 +186,10 @@ impl<'j> Ask<'j> {
         }
         out
     }
+}
+
+fn ports(n: &NetworkResource) -> impl Iterator<Item = &Port> {
+    n.reserved_ports.iter().chain(n.dynamic_ports.iter())
 }
 
 /// Reserved cores over all tasks: always added up, whatever the lifecycles.

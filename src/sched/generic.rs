@@ -56,7 +56,8 @@ pub(super) fn run(
     stop(&outcome, nodes.placer.as_mut(), &mut changes);
     let delayed = std::mem::take(&mut outcome.delayed);
     let follow_ups = finish::follow_ups(eval, delayed, &mut changes, seed.wall_ns, entropy);
-    result.queued = result.updates.keys().map(|g| (g.clone(), 0)).collect();
+    let groups = job.iter().flat_map(|j| j.task_groups.iter());
+    result.queued = groups.map(|g| (g.name.clone(), 0)).collect();
     if let (Some(job), Some(placer)) = (live, nodes.placer) {
         let versions = versions(job, &allocs);
         let mut work = Work {
@@ -213,7 +214,7 @@ impl<'a> Work<'a, '_> {
                 continue;
             }
             if let Err(metric) = self.place(place, group) {
-                self.result.failed.insert(place.group.clone(), metric);
+                self.result.failed.insert(place.group.clone(), *metric);
                 self.not_placed(place);
             }
         }
@@ -229,7 +230,7 @@ impl<'a> Work<'a, '_> {
         }
     }
 
-    fn place(&mut self, place: &Place, group: usize) -> Result<(), AllocMetric> {
+    fn place(&mut self, place: &Place, group: usize) -> Result<(), Box<AllocMetric>> {
         let old = self.versions.get(&place.group).filter(|_| place.downgrade);
         let (job, group) = match old {
             Some(old) => (old.as_ref(), self.placer.ask_of(old, group)),
@@ -246,14 +247,19 @@ impl<'a> Work<'a, '_> {
                 self.placer.keep(previous);
             }
             add_exhausted(&mut metric, asked);
-            return Err(metric);
+            return Err(Box::new(metric));
         };
         let draft = Draft {
             job,
             group: asked,
             eval: self.eval,
             name: reconcile::name(&job.id, &place.group, place.index),
-            deployment_id: &self.deployment_id,
+            // What runs the version before goes on in its own deployment.
+            deployment_id: match (&place.previous, old) {
+                (_, None) => &self.deployment_id,
+                (Some(previous), Some(_)) => &previous.deployment_id,
+                (None, Some(_)) => "",
+            },
             canary: place.canary,
             now: self.now,
         };

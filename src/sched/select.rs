@@ -306,7 +306,7 @@ impl<'a> Placer<'a> {
         let ask = &self.asks[group];
         let load = self.fleet.load(at);
         if let Some(ports) = load.ports.as_ref().filter(|_| !ask.networks.is_empty()) {
-            ports.check(&ask.networks).map_err(|why| format!("network: {why}"))?;
+            ports.check(&ask.networks_on(node)).map_err(|why| format!("network: {why}"))?;
         }
         let mut devices = 0.0;
         if !ask.devices.is_empty() {
@@ -340,7 +340,7 @@ impl<'a> Placer<'a> {
         if let Some(ports) = load.ports.as_mut().filter(|_| !ask.networks.is_empty()) {
             // `assign` takes the ports and `place` below takes them once more, which changes
             // nothing.
-            let mut offers = ports.assign(&ask.networks, &mut self.rng).ok()?.into_iter();
+            let mut offers = ports.assign(&ask.networks_on(&node), &mut self.rng).ok()?.into_iter();
             if ask.group_network
                 && let Some(offer) = offers.next()
             {

@@ -65,7 +65,9 @@ pub(super) fn run(
     plan.stops = changes.into_list();
     let shown = plan.deployment.as_deref().or(latest.as_ref());
     result.deployment_id = shown.map(|d| d.id.clone()).unwrap_or_default();
+    let follow_ups = std::mem::take(&mut plan.evals);
     plan.evals = complete(eval, result, &exhausted, view.index(), seed.wall_ns, entropy);
+    plan.evals.extend(follow_ups);
     plan
 }
 
@@ -131,7 +133,8 @@ fn stop_all(
         }
         result.updates.entry(a.task_group.clone()).or_default().stop += 1;
     }
-    result.queued = result.updates.keys().map(|g| (g.clone(), 0)).collect();
+    let groups = job.iter().flat_map(|j| j.task_groups.iter());
+    result.queued = groups.map(|g| (g.name.clone(), 0)).collect();
 }
 
 fn node_state(view: &dyn View, id: &str) -> NodeState {
@@ -185,6 +188,8 @@ struct Diff {
     missing: Vec<(u32, u32, Option<Rc<Allocation>>)>,
     /// Live allocations of this version.
     current: Vec<Rc<Allocation>>,
+    /// Places where sysbatch work has ended.
+    done: usize,
 }
 
 impl Work<'_, '_> {
@@ -205,7 +210,6 @@ impl Work<'_, '_> {
                 updates.stop += 1;
             }
             self.result.updates.insert(group.to_owned(), updates);
-            self.result.queued.insert(group.to_owned(), 0);
         }
         if !self.result.failed.is_empty() {
             (self.result.classes, self.result.escaped) = self.placer.eligibility();
@@ -265,7 +269,9 @@ impl Work<'_, '_> {
         for at in candidates {
             for index in 0..count {
                 let before = ended.get(&(at, index)).copied();
-                if !held.contains(&(at, index)) && !before.is_some_and(|a| self.is_done(a)) {
+                let done = before.is_some_and(|a| self.is_done(a));
+                diff.done += usize::from(done);
+                if !held.contains(&(at, index)) && !done {
                     diff.missing.push((at, index, before.cloned()));
                 }
             }
@@ -408,7 +414,8 @@ impl Work<'_, '_> {
         diff.updates.place = u64::try_from(asked).unwrap_or(u64::MAX);
         let placed = self.plan.places.len() - placed_before;
         let total = nodes.saturating_sub(search.filtered_missing);
-        self.settle_search(at, group, search, placed + diff.current.len() + diff.in_place.len());
+        let fits = placed + diff.current.len() + diff.in_place.len() + diff.done;
+        self.settle_search(at, group, search, fits);
         let idle = !changes_spec && asked == 0;
         self.complete &= idle
             && self.current.is_none_or(|d| rollout::group_done(d.task_groups.get(&group.name)));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::api::{
     Allocation, Deployment, DeploymentState, DesiredUpdates, Job, ReschedulePolicy, TaskGroup,
-    status,
+    UpdateStrategy, status,
 };
 use crate::command::AllocStop;
 
@@ -88,7 +88,7 @@ impl<'a> Group<'a> {
         let had_version = all.iter().any(|a| self.is_this_version(a));
         let existing = self.current.state(&self.group.name).cloned();
         let mut rollout =
-            existing.clone().or_else(|| strategy(self.group).map(begin_group)).unwrap_or_default();
+            existing.clone().or_else(|| self.strategy().map(begin_group)).unwrap_or_default();
         if self.batch {
             let old = drain(&mut all, |a| fit::terminal(a) && !self.is_this_version(a));
             self.updates.ignore += count(old.len());
@@ -112,7 +112,7 @@ impl<'a> Group<'a> {
         if canarying {
             subtract(&mut sets.untainted, &canaries);
         }
-        let wanted = strategy(self.group).and_then(|u| u.canary).unwrap_or(0);
+        let wanted = self.strategy().and_then(|u| u.canary).unwrap_or(0);
         let wants_canaries = wanted > 0
             && !destructive.is_empty()
             && total(canaries.len()) < wanted
@@ -148,6 +148,11 @@ impl<'a> Group<'a> {
         }
         self.out.updates.insert(self.group.name.clone(), self.updates);
         done
+    }
+
+    /// How the group rolls; batch jobs do not.
+    fn strategy(&self) -> Option<&'a UpdateStrategy> {
+        strategy(self.group).filter(|_| !self.batch)
     }
 
     fn is_this_version(&self, a: &Allocation) -> bool {
@@ -371,7 +376,9 @@ impl<'a> Group<'a> {
         if surplus == 0 {
             return;
         }
-        pool.retain(|a| !fit::terminal(a));
+        // What ended well stays as it is; a failure that waits for its next try is let go.
+        let failed = |a: &Allocation| a.client_status == status::CLIENT_FAILED;
+        pool.retain(|a| !fit::server_terminal(a) && (failed(a) || !fit::client_terminal(a)));
         let mut gone = Allocs::new();
         if !canarying && !canaries.is_empty() {
             let taken: BTreeSet<&str> = canaries.iter().map(|a| a.name.as_str()).collect();
@@ -478,7 +485,7 @@ impl<'a> Group<'a> {
         destructive: &[Rc<Allocation>],
         canarying: bool,
     ) -> usize {
-        let Some(update) = strategy(self.group) else { return self.count };
+        let Some(update) = self.strategy() else { return self.count };
         if destructive.is_empty() && sets.migrate.is_empty() {
             return self.count;
         }
@@ -596,7 +603,7 @@ impl<'a> Group<'a> {
     }
 
     fn deploy(&self, state: DeploymentState, new: &mut Option<Deployment>) {
-        if strategy(self.group).is_none() || self.current.deployment.is_some() {
+        if self.strategy().is_none() || self.current.deployment.is_some() {
             return;
         }
         let d = new.get_or_insert_with(|| {
