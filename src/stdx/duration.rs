@@ -43,8 +43,8 @@ fn fraction(f: &mut fmt::Formatter<'_>, ns: u64, unit: u64, name: &str) -> fmt::
     f.write_str(name)
 }
 
-/// Reads Go's notation: a sign, then numbers with units (`ns`, `us`, `µs`, `ms`, `s`, `m`, `h`), or a
-/// bare `0`. `None` where it is malformed or does not fit 64 bits of nanoseconds.
+/// Reads Go's notation: a sign, then numbers with units (`ns`, `us`, `µs`, `ms`, `s`, `m`, `h`),
+/// or a bare `0`. `None` where it is malformed or does not fit 64 bits of nanoseconds.
 pub fn parse(text: &str) -> Option<i64> {
     let (negative, body) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

@@ -153,6 +153,9 @@ impl Context {
             text.push_str(" of type ");
         }
         match wanted {
+            Wanted::Number("int") if path.last().is_some_and(|f| DURATIONS.contains(f)) => {
+                text.push_str("time.Duration");
+            }
             Wanted::Number(name) | Wanted::Plain(name) => text.push_str(name),
             Wanted::Struct(name) => {
                 text.push_str("api.");
@@ -162,6 +165,30 @@ impl Context {
         JsonError(text)
     }
 }
+
+/// Fields that are durations in the API and whole nanoseconds in JSON: people write `"5s"` there,
+/// and the answer then names the type. Our own types know them as integers.
+const DURATIONS: [&str; 19] = [
+    "ConnectTimeout",
+    "Deadline",
+    "Delay",
+    "Grace",
+    "HealthTimeout",
+    "HealthyDeadline",
+    "Interval",
+    "KillTimeout",
+    "LostAfter",
+    "MaxDelay",
+    "MaxRunDuration",
+    "MinHealthyTime",
+    "ProgressDeadline",
+    "ShutdownDelay",
+    "Splay",
+    "Stagger",
+    "StopOnClientAfter",
+    "TTL",
+    "Timeout",
+];
 
 /// Go's name for the kind of the refused value, and the number as it is written in the input.
 fn kind_of(refusal: &str, bytes: &[u8]) -> (&'static str, Option<String>) {
@@ -675,6 +702,7 @@ mod tests {
         id: String,
         meta: Map<String>,
         priority: i64,
+        shutdown_delay: i64,
         small: u8,
         submit_time: Time,
         task_groups: List<Group>,
@@ -686,7 +714,7 @@ mod tests {
         config: Any,
         names: Vec<String>,
         on: bool,
-        parent: Option<Box<Group>>,
+        parent: Option<Box<Self>>,
         weight: f64,
     }
 
@@ -749,7 +777,8 @@ mod tests {
                 "TaskGroups":[{"Weight":1,"weight":2}],"ID":"c"}"#,
         )
         .unwrap();
-        assert_eq!((job.id.as_str(), job.priority, job.task_groups[0].weight), ("c", 2, 2.0));
+        assert_eq!((job.id.as_str(), job.priority), ("c", 2));
+        assert_eq!(job.task_groups.first().map(|g| g.weight), Some(2.0));
         check::<BTreeMap<String, u8>>(r#"{"a":1,"a":2}"#, r#"{"a":2}"#);
         let error = decode::<Request>(br#"{"Job":{"ID":"a","ID":1}}"#).unwrap_err();
         let expected =
@@ -818,6 +847,10 @@ mod tests {
             ("7", "number into Go value of type api.Request"),
             (r#"{"Job":{"Count":"1"}}"#, "string into Go struct field Job.Job.Count of type int"),
             (
+                r#"{"Job":{"ShutdownDelay":"5s"}}"#,
+                "string into Go struct field Job.Job.ShutdownDelay of type time.Duration",
+            ),
+            (
                 r#"{"Job":{"TaskGroups":[{},{"On":1}]}}"#,
                 "number into Go struct field Group.Job.TaskGroups.On of type bool",
             ),
@@ -861,11 +894,12 @@ mod tests {
 
     #[test]
     fn cutting_a_document_anywhere_is_an_error_and_no_more() {
-        let whole = br#" {"Job":{"ID":"a\u00e9","Priority":-12,"TaskGroups":[{"On":true,"Config":{"a":[1.5e3,null]}}]}}"#;
+        let whole = br#" {"Job":{"ID":"a\u00e9","Priority":-12,
+            "TaskGroups":[{"On":true,"Config":{"a":[1.5e3,null]}}]}}"#;
         assert!(decode::<Request>(whole).is_ok());
         for end in 1..whole.len() {
             check::<Request>(
-                std::str::from_utf8(&whole[..end]).unwrap(),
+                std::str::from_utf8(whole.get(..end).unwrap()).unwrap(),
                 if end == 1 { "error: EOF" } else { "error: unexpected EOF" },
             );
         }

@@ -1,10 +1,10 @@
 //! Re-indents JSON without building a tree.
 
-/// Appends canonical JSON `bytes` to `out` in the form of Go's `MarshalIndent`: four spaces a level,
-/// `: ` after keys, `[]` and `{}` kept together, and a line feed at the end.
+/// Appends canonical JSON `bytes` to `out` in the form of Go's `MarshalIndent`: four spaces a
+/// level, `: ` after keys, `[]` and `{}` kept together, and a line feed at the end.
 ///
-/// Works on what [`encode`](super::encode) prints; on bytes that are not JSON it prints something, and
-/// never panics.
+/// Works on what [`encode`](super::encode) prints; on bytes that are not JSON it prints something,
+/// and never panics.
 pub fn pretty(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len().saturating_mul(2));
     let mut depth = 0usize;
@@ -85,7 +85,8 @@ mod tests {
             ("null", "null\n"),
             (
                 r#"{"a":[1,{}],"b":"x\",{:[","c":[]}"#,
-                "{\n    \"a\": [\n        1,\n        {}\n    ],\n    \"b\": \"x\\\",{:[\",\n    \"c\": []\n}\n",
+                "{\n    \"a\": [\n        1,\n        {}\n    ],\n    \
+                 \"b\": \"x\\\",{:[\",\n    \"c\": []\n}\n",
             ),
         ] {
             let mut out = Vec::new();
