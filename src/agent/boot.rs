@@ -23,7 +23,7 @@ use crate::os::entropy::System;
 use crate::os::signals::Signals;
 use crate::os::{clock, fs, net, proc};
 use crate::routes::AgentInfo;
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::stdx::{Entropy, Now, uuid};
 use crate::store::{Options, Store};
 
@@ -57,7 +57,7 @@ pub(super) fn boot(config: &Config, reload: Box<dyn FnMut()>) -> Result<Loop, Fa
     let consensus = Consensus::open(snap.reader(), &identity.server, &info.rpc_addr, seed)?;
     let rows = snap.reader().local_rows(b"client/").map_err(|e| e.to_string())?;
     drop(snap);
-    let server = config.server.enabled.then(|| Server::new());
+    let server = config.server.enabled.then(|| Server::new(server_config(config)));
     let alloc_dir = config.client.alloc_dir.clone();
     let mut core = Core::new(info, consensus, server, client, Box::new(entropy), alloc_dir);
     core.client_input(now, ClientInput::Restored(rows));
@@ -199,5 +199,18 @@ fn reserved(c: &super::config::Client) -> NodeReservedResources {
         disk: NodeDiskResources { disk_mb: c.reserved_disk_mb },
         memory: NodeMemoryResources { memory_mb: c.reserved_memory_mb },
         networks: NodeReservedNetworks { reserved_host_ports: c.reserved_ports.clone() },
+    }
+}
+
+fn server_config(config: &Config) -> server::Config {
+    let s = &config.server;
+    let ns = |n: i64| u64::try_from(n).unwrap_or(0);
+    server::Config {
+        heartbeat: server::heartbeat::Config {
+            min_ttl_ns: ns(s.min_heartbeat_ttl_ns),
+            max_per_second: (s.max_heartbeats_per_second.max(1.0)) as u64,
+            grace_ns: ns(s.heartbeat_grace_ns),
+            failover_ttl_ns: ns(s.failover_heartbeat_ttl_ns),
+        },
     }
 }

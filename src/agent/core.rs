@@ -17,6 +17,7 @@ use crate::command::{AllocClientState, Applied, Command};
 use crate::limits::FULL_DISK_RETRY_NS;
 use crate::routes::{AgentInfo, Answer, Reply};
 use crate::server::{Server, client_update_evals, node_evals};
+use crate::stdx::json::Time;
 use crate::stdx::slab::Key;
 use crate::stdx::{Entropy, Now, json};
 use crate::store::{Reader, Store, StoreError, Touched};
@@ -115,8 +116,8 @@ impl Core {
     }
 
     /// Mono ns at which something is due by itself.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        let server = self.server.as_ref().and_then(Server::deadline);
+    pub(super) fn deadline(&self, now: Now) -> Option<u64> {
+        let server = self.server.as_ref().and_then(|s| s.deadline(now));
         let client = self.client.as_ref().and_then(Client::deadline);
         let full = Some(self.full_until).filter(|at| *at != 0);
         [self.consensus.deadline(), server, client, full].into_iter().flatten().min()
@@ -208,20 +209,13 @@ impl Core {
 
     /// Reports of the node become an entry, with an evaluation for every job that may have to act.
     fn client_update(&mut self, now: Now, updates: Vec<AllocClientState>) {
-        if let Some(server) = &mut self.server {
-            server.reported(updates.iter());
-        }
         let wall_ns = now.wall_ns;
         let command = Command::AllocClientUpdate { updates, evals: Vec::new(), wall_ns };
         self.propose(command, Waiter::Nobody);
     }
 
     /// Collects garbage of any age, now.
-    pub(super) fn collect_garbage(&mut self) {
-        if let Some(server) = &mut self.server {
-            server.force_gc();
-        }
-    }
+    pub(super) fn collect_garbage(&mut self) {}
 
     /// Timers, and what the evaluations that wait can be turned into. Called again while it says
     /// that there is more.
@@ -237,7 +231,15 @@ impl Core {
         let Some(server) = &mut self.server else { return Ok(false) };
         if std::mem::take(&mut self.heartbeat_due) {
             let ttl_ns = server.heartbeat(&self.info.node_id, now, &mut *self.entropy);
+            self.info.heartbeat_ttl_ns = i64::try_from(ttl_ns).unwrap_or(i64::MAX);
             self.client_input(now, ClientInput::HeartbeatAck { ttl_ns });
+            let event = NodeEvent {
+                message: "Node reregistered by heartbeat".to_owned(),
+                subsystem: "Cluster".to_owned(),
+                timestamp: Time(now.wall_ns),
+                ..NodeEvent::default()
+            };
+            self.node_ready(now, reader, Some(event));
         }
         let Some(server) = &mut self.server else { return Ok(false) };
         let mut commands = Vec::new();
@@ -267,7 +269,7 @@ impl Core {
         let range = match self.consensus.prepare(now, snap.reader(), payloads) {
             Ok(range) => range,
             Err(e) => {
-                self.refuse(std::mem::take(&mut proposals), &e.to_string(), &mut done);
+                self.refuse(now, std::mem::take(&mut proposals), &e.to_string(), &mut done);
                 0..0
             }
         };
@@ -285,7 +287,7 @@ impl Core {
             Ok(written) => written,
             Err(e @ (StoreError::NoSpace | StoreError::MapFull)) => {
                 log::error!("{e}: writes are refused until there is room");
-                self.refuse(proposals, &e.to_string(), &mut done);
+                self.refuse(now, proposals, &e.to_string(), &mut done);
                 self.start_over(now, store)?;
                 return Ok(done);
             }
@@ -297,7 +299,7 @@ impl Core {
         let snap = store.snap()?;
         self.learn(now, snap.reader(), &done.touched)?;
         for ((proposal, index), result) in proposals.into_iter().zip(range).zip(applied) {
-            self.finish(now, snap.reader(), proposal, index, result, &mut done);
+            self.finish(now, snap.reader(), proposal, index, result, &mut done)?;
         }
         done.effects = std::mem::take(&mut self.gated);
         Ok(done)
@@ -377,7 +379,7 @@ impl Core {
     }
 
     /// Nothing was written: whoever asked is told, the node tries again.
-    fn refuse(&mut self, proposals: Vec<Proposal>, why: &str, done: &mut Committed) {
+    fn refuse(&mut self, now: Now, proposals: Vec<Proposal>, why: &str, done: &mut Committed) {
         for proposal in proposals {
             match proposal.waiter {
                 Waiter::Http(conn, form, _) => {
@@ -386,7 +388,7 @@ impl Core {
                 }
                 Waiter::Plan(eval) => {
                     if let Some(server) = &mut self.server {
-                        server.plan_failed(&eval);
+                        server.plan_failed(&eval, now);
                     }
                 }
                 Waiter::Register | Waiter::Nobody => self.proposals.push(proposal),
@@ -430,25 +432,29 @@ impl Core {
         index: u64,
         result: Applied,
         done: &mut Committed,
-    ) {
+    ) -> Result<(), StoreError> {
         match proposal.waiter {
             Waiter::Http(conn, form, reply) => {
                 let answer = reply(reader, index, result).unwrap_or_else(Answer::from);
                 done.answers.push(Ready { conn, form, answer });
             }
             Waiter::Plan(eval) => {
-                if let Some(server) = &mut self.server {
-                    server.plan_applied(&eval, now, &result);
+                let Some(server) = &mut self.server else { return Ok(()) };
+                let entropy = &mut *self.entropy;
+                let next = server.plan_applied(&eval, now, reader, entropy, &result)?;
+                if let Some(command) = next {
+                    self.propose(command, Waiter::Nobody);
                 }
             }
             Waiter::Register => {
                 if let Applied::Refused(e) = result {
                     log::error!("the node was refused: {}", e.text);
-                    return;
+                    return Ok(());
                 }
                 self.registered(now, reader);
             }
             Waiter::Nobody => {}
         }
+        Ok(())
     }
 }

@@ -84,7 +84,7 @@ impl Loop {
         if self.front.has_runnable() || self.core.has_runnable() {
             return Some(Duration::ZERO);
         }
-        let due = [self.front.deadline(), self.core.deadline()].into_iter().flatten().min()?;
+        let due = [self.front.deadline(), self.core.deadline(now)].into_iter().flatten().min()?;
         // Rounded up to what the poll can tell apart, or it would wake too early and spin.
         let wait = Duration::from_nanos(due.saturating_sub(now.mono_ns));
         Some(Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(0)))

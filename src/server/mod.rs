@@ -4,84 +4,220 @@
 pub mod blocked;
 pub mod broker;
 pub mod heartbeat;
-mod interim;
 mod node_evals;
 mod reports;
 mod view;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 pub use node_evals::node_evals;
 pub use reports::client_update_evals;
 
-use crate::api::Allocation;
-use crate::command::{AllocClientState, Applied, Command};
+use crate::api::{Allocation, Evaluation, Job, NodeEvent, status};
+use crate::command::{Applied, Command};
 use crate::sched::{Seed, schedule};
-use crate::stdx::{Entropy, Now};
-use crate::store::{Reader, StoreError, Touched};
-use interim::Broker;
+use crate::stdx::json::Time;
+use crate::stdx::{Entropy, Now, uuid};
+use crate::store::{Reader, StoreError, Table, Touched, keys};
+use blocked::Blocked;
+use broker::{Broker, Lease};
+use heartbeat::Heartbeats;
 use view::{InFlight, NodeCache, StateView};
+
+/// Times and thresholds of a server, from the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Config {
+    pub heartbeat: heartbeat::Config,
+}
+
+/// An evaluation that is being worked on.
+struct Run {
+    lease: Lease,
+    /// Plans that were refused in part, in a row.
+    conflicts: u32,
+    kind: String,
+}
+
+/// A command with the evaluation whose plan it is, if it is one.
+pub type Proposed = (Command, Option<String>);
 
 pub struct Server {
     broker: Broker,
+    blocked: Blocked,
+    heartbeats: Heartbeats,
     nodes: NodeCache,
     in_flight: InFlight,
+    runs: BTreeMap<String, Run>,
+    /// Evaluations whose plan met a conflict: they run again on the newest state.
+    again: VecDeque<String>,
+    /// Superfluous evaluations, to be stored as canceled.
+    cancel: Vec<Rc<str>>,
+    leading: bool,
 }
 
 impl Server {
-    pub fn new() -> Self {
+    pub fn new(config: Config) -> Self {
         Self {
-            broker: Broker::default(),
+            broker: Broker::new(),
+            blocked: Blocked::new(),
+            heartbeats: Heartbeats::new(config.heartbeat),
             nodes: NodeCache::default(),
             in_flight: InFlight::default(),
+            runs: BTreeMap::new(),
+            again: VecDeque::new(),
+            cancel: Vec::new(),
+            leading: false,
         }
     }
 
-    pub fn deadline(&self) -> Option<u64> {
-        None
+    /// Mono ns at which something is due by itself.
+    pub fn deadline(&self, now: Now) -> Option<u64> {
+        let due = [self.broker.deadline(now), self.heartbeats.deadline(), self.blocked.deadline()];
+        due.into_iter().flatten().min()
     }
 
+    /// Whether there is work that waits for nothing.
     pub fn has_work(&self) -> bool {
-        self.broker.has_ready()
+        self.leading
+            && (self.broker.has_ready() || !self.again.is_empty() || !self.cancel.is_empty())
     }
 
-    pub fn heartbeat(&mut self, _node: &str, _now: Now, _entropy: &mut dyn Entropy) -> u64 {
-        15_000_000_000
+    /// A node was heard; how long it may now be silent, in nanoseconds.
+    pub fn heartbeat(&mut self, node: &str, now: Now, entropy: &mut dyn Entropy) -> u64 {
+        self.heartbeats.reset(node, now.mono_ns, entropy.u64())
     }
 
-    pub fn reported<'a>(&mut self, _updates: impl Iterator<Item = &'a AllocClientState>) {}
-
-    pub fn force_gc(&mut self) {}
-
-    /// Called when leadership begins.
-    pub fn lead(&mut self, _now: Now, _reader: Reader<'_>) -> Result<(), StoreError> {
+    /// This server leads from now on: everything is taken up from the state.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn lead(&mut self, now: Now, reader: Reader<'_>) -> Result<(), StoreError> {
+        self.leading = true;
+        for eval in reader.live_evals()? {
+            self.take_in(&eval, now);
+        }
+        for node in reader.nodes()? {
+            if node.status != status::NODE_DOWN {
+                self.heartbeats.take_over(&node.id, now.mono_ns);
+            }
+        }
+        self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
         Ok(())
     }
 
+    fn take_in(&mut self, eval: &Evaluation, now: Now) {
+        if eval.status != status::EVAL_BLOCKED {
+            self.broker.enqueue(eval, now);
+            return;
+        }
+        let outcome = self.blocked.block(eval, now.mono_ns);
+        if outcome.missed {
+            self.broker.enqueue(eval, now);
+        }
+        self.cancel.extend(outcome.cancel);
+    }
+
+    /// A commit changed the state.
+    ///
+    /// # Errors
+    /// Those of the store.
     pub fn touched(
         &mut self,
-        _now: Now,
-        _reader: Reader<'_>,
+        now: Now,
+        reader: Reader<'_>,
         touched: &Touched,
     ) -> Result<(), StoreError> {
         self.in_flight.clear();
+        for id in &touched.evals_done {
+            self.blocked.remove(id);
+            self.broker.remove(id);
+        }
         for eval in &touched.evals {
-            if eval.status == "pending" {
-                self.broker.enqueue(eval.clone());
+            self.take_in(eval, now);
+        }
+        for id in &touched.nodes_changed {
+            match reader.node(id)? {
+                None => self.heartbeats.remove(id),
+                Some(n) if n.status == status::NODE_DOWN => self.heartbeats.remove(id),
+                Some(_) => {}
+            }
+        }
+        let nodes = touched.nodes_changed.iter().chain(&touched.nodes_freed);
+        for id in nodes {
+            let Some(node) = reader.node(id)? else { continue };
+            if node.status == status::NODE_READY
+                && node.scheduling_eligibility == status::NODE_ELIGIBLE
+            {
+                let woken = self.blocked.unblock(id, &node.computed_class, touched.index);
+                self.queue(reader, now, woken)?;
+            }
+        }
+        self.stopped_jobs(reader, touched)?;
+        if touched.tables & Table::Operator.bit() != 0 {
+            self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
+        }
+        Ok(())
+    }
+
+    /// Nothing of a stopped or purged job waits for room any longer.
+    fn stopped_jobs(&mut self, reader: Reader<'_>, touched: &Touched) -> Result<(), StoreError> {
+        if self.blocked.is_empty() {
+            return Ok(());
+        }
+        for (_, key) in touched.rows.iter().filter(|(t, _)| *t == Table::Job) {
+            let stopped = reader.row(Table::Job, key)?.is_none_or(|row| row.job().stop);
+            if stopped && let Some((namespace, id)) = keys::split(key) {
+                self.cancel.extend(self.blocked.untrack(namespace, id));
             }
         }
         Ok(())
     }
 
-    /// Schedules one evaluation; true where more wait.
+    fn queue(&mut self, reader: Reader<'_>, now: Now, ids: Vec<Rc<str>>) -> Result<(), StoreError> {
+        for id in ids {
+            if let Some(eval) = reader.eval(&id)? {
+                self.broker.enqueue(&eval, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due, and schedules one evaluation. True where more wait.
+    ///
+    /// # Errors
+    /// Those of the store.
     pub fn work(
         &mut self,
         now: Now,
         reader: Reader<'_>,
         entropy: &mut dyn Entropy,
-        out: &mut Vec<(Command, Option<String>)>,
+        out: &mut Vec<Proposed>,
     ) -> Result<bool, StoreError> {
-        let Some(eval) = self.broker.dequeue() else { return Ok(false) };
+        if !self.leading {
+            return Ok(false);
+        }
+        self.housekeeping(now, reader, entropy, out)?;
+        let (id, fresh) = match self.again.pop_front() {
+            Some(id) => (id, None),
+            None => match self.broker.dequeue(now) {
+                Some(lease) => (lease.id.to_string(), Some(lease)),
+                None => return Ok(false),
+            },
+        };
+        let Some(eval) = reader.eval(&id)?.filter(is_live) else {
+            // It ended while it waited.
+            if let Some(lease) = fresh {
+                self.cancel.extend(self.broker.ack(&lease));
+            } else if let Some(run) = self.runs.remove(&id) {
+                self.cancel.extend(self.broker.ack(&run.lease));
+            }
+            return Ok(self.has_work());
+        };
+        if let Some(lease) = fresh {
+            let run = Run { lease, conflicts: 0, kind: eval.kind.clone() };
+            self.runs.insert(id.clone(), run);
+        }
         let plan = {
             let view = StateView::new(reader, &mut self.nodes, &self.in_flight)?;
             let seed = Seed { rng: entropy.u64(), wall_ns: now.wall_ns };
@@ -91,22 +227,169 @@ impl Server {
         };
         self.in_flight.add(&plan);
         let plan = Box::new(plan);
-        out.push((Command::PlanApply { plan, wall_ns: now.wall_ns }, Some(eval.id)));
-        Ok(self.broker.has_ready())
+        out.push((Command::PlanApply { plan, wall_ns: now.wall_ns }, Some(id)));
+        Ok(self.has_work())
     }
 
-    pub fn plan_applied(&mut self, eval: &str, _now: Now, _result: &Applied) {
-        self.broker.ack(eval);
+    /// Everything that time or earlier outcomes make due, but for scheduling.
+    fn housekeeping(
+        &mut self,
+        now: Now,
+        reader: Reader<'_>,
+        entropy: &mut dyn Entropy,
+        out: &mut Vec<Proposed>,
+    ) -> Result<(), StoreError> {
+        self.broker.tick(now);
+        let mut evals = Vec::new();
+        for id in self.broker.take_failed() {
+            self.runs.remove(&*id);
+            if let Some(eval) = reader.eval(&id)? {
+                let follow_up = uuid::new(entropy);
+                evals.extend(broker::failed(eval, follow_up, now.wall_ns, entropy.u64()));
+            }
+        }
+        for id in std::mem::take(&mut self.cancel) {
+            if let Some(eval) = reader.eval(&id)?.filter(is_live) {
+                evals.push(broker::canceled(eval, now.wall_ns));
+            }
+        }
+        if !evals.is_empty() {
+            out.push((Command::EvalUpsert { evals }, None));
+        }
+        for id in self.heartbeats.expired(now.mono_ns) {
+            out.push((node_lost(reader, &id, now, entropy)?, None));
+        }
+        let due = self.blocked.retry(now.mono_ns);
+        self.queue(reader, now, due)
     }
 
-    pub fn plan_failed(&mut self, eval: &str) {
-        self.broker.ack(eval);
+    /// The plan of an evaluation was applied, or refused in part.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn plan_applied(
+        &mut self,
+        id: &str,
+        now: Now,
+        reader: Reader<'_>,
+        entropy: &mut dyn Entropy,
+        result: &Applied,
+    ) -> Result<Option<Command>, StoreError> {
+        let Some(run) = self.runs.get_mut(id) else { return Ok(None) };
+        let refused = matches!(result, Applied::Plan { refused, .. } if !refused.is_empty());
+        if refused {
+            run.conflicts += 1;
+            if run.conflicts < attempts_max(&run.kind) {
+                self.broker.extend(&run.lease, now);
+                self.again.push_back(id.to_owned());
+                return Ok(None);
+            }
+        }
+        let Some(run) = self.runs.remove(id) else { return Ok(None) };
+        self.cancel.extend(self.broker.ack(&run.lease));
+        let Some(eval) = reader.eval(id)?.filter(|_| refused) else { return Ok(None) };
+        Ok(Some(Command::EvalUpsert { evals: given_up(eval, now.wall_ns, entropy) }))
+    }
+
+    /// The plan did not reach the log: the evaluation is tried again later.
+    pub fn plan_failed(&mut self, id: &str, now: Now) {
+        if let Some(run) = self.runs.remove(id) {
+            self.broker.nack(&run.lease, now);
+        }
     }
 }
 
+fn is_live(eval: &Evaluation) -> bool {
+    eval.status == status::EVAL_PENDING || eval.status == status::EVAL_BLOCKED
+}
+
+/// How many plans in a row may meet conflicts (contract: scheduler, section 1).
+fn attempts_max(kind: &str) -> u32 {
+    if kind == status::JOB_BATCH { 2 } else { 5 }
+}
+
+/// Too many conflicts: the evaluation fails, and for service and batch jobs another one waits.
+fn given_up(mut eval: Evaluation, wall_ns: i64, entropy: &mut dyn Entropy) -> Vec<Evaluation> {
+    let mut out = Vec::new();
+    if matches!(eval.kind.as_str(), status::JOB_SERVICE | status::JOB_BATCH) {
+        let waiting = Evaluation {
+            id: uuid::new(entropy),
+            triggered_by: status::TRIGGER_MAX_PLANS.to_owned(),
+            status: status::EVAL_BLOCKED.to_owned(),
+            status_description: "created due to placement conflicts".to_owned(),
+            previous_eval: eval.id.clone(),
+            escaped_computed_class: true,
+            blocked_eval: String::new(),
+            create_index: 0,
+            modify_index: 0,
+            create_time: wall_ns,
+            modify_time: wall_ns,
+            ..eval.clone()
+        };
+        eval.blocked_eval.clone_from(&waiting.id);
+        out.push(waiting);
+    }
+    let attempts = attempts_max(&eval.kind);
+    eval.status = status::EVAL_FAILED.to_owned();
+    eval.status_description = format!("maximum attempts reached ({attempts})");
+    eval.modify_time = wall_ns;
+    out.push(eval);
+    out
+}
+
+/// A node was silent for too long. It is `disconnected` where an allocation on it may outlive that,
+/// else `down`; its jobs are looked at again.
+fn node_lost(
+    reader: Reader<'_>,
+    id: &str,
+    now: Now,
+    entropy: &mut dyn Entropy,
+) -> Result<Command, StoreError> {
+    let mut state = status::NODE_DOWN;
+    for alloc in reader.allocs_by_node(id)? {
+        if alloc.client_status == status::CLIENT_RUNNING
+            && reader
+                .job_version(
+                    &alloc.namespace,
+                    &alloc.job_id,
+                    alloc.job_create_index,
+                    alloc.job_version,
+                )?
+                .is_some_and(|job| survives_disconnect(&job, &alloc.task_group))
+        {
+            state = status::NODE_DISCONNECTED;
+        }
+    }
+    log::warn!("node {id} missed its heartbeat and is {state}");
+    let event = NodeEvent {
+        message: "Node heartbeat missed".to_owned(),
+        subsystem: "Cluster".to_owned(),
+        timestamp: Time(now.wall_ns),
+        ..NodeEvent::default()
+    };
+    let trigger = status::TRIGGER_NODE_UPDATE;
+    Ok(Command::NodeStatus {
+        id: id.to_owned(),
+        status: state.to_owned(),
+        event: Some(event),
+        wall_ns: now.wall_ns,
+        evals: node_evals(reader, id, trigger, now.wall_ns, entropy)?,
+    })
+}
+
+fn survives_disconnect(job: &Job, group: &str) -> bool {
+    job.task_groups
+        .iter()
+        .filter(|g| g.name == group)
+        .any(|g| g.disconnect.as_ref().is_some_and(|d| d.lost_after > 0))
+}
+
 /// All allocations of a node, each with its job.
+///
+/// # Errors
+/// Those of the store.
 pub fn allocs_of_node(reader: Reader<'_>, node: &str) -> Result<Vec<Rc<Allocation>>, StoreError> {
-    let mut jobs = std::collections::BTreeMap::new();
+    let mut jobs = BTreeMap::new();
     let mut out = Vec::new();
     for mut alloc in reader.allocs_by_node(node)? {
         let at = (
