@@ -23,7 +23,7 @@ pub use batch::{Batch, Touched};
 pub use error::StoreError;
 pub use local::Pair;
 pub use log::{LogBounds, LogEntry, crc32c};
-pub use reader::{Created, Listed, RawPair, Reader, Scan};
+pub use reader::{Created, Held, Listed, RawPair, Reader, Scan};
 pub use rows::{Row, RowHead};
 pub use schema::{Table, keys};
 pub use typed::SCHEDULER;

@@ -20,6 +20,9 @@ pub struct Reader<'t> {
 /// Key and value as they lie in the store.
 pub type RawPair<'t> = (&'t [u8], &'t [u8]);
 
+/// An allocation that holds resources: its id and what it holds.
+pub type Held = ([u8; 16], AllocHead);
+
 /// What the storage library takes as a key, in bytes.
 const MAX_KEY: usize = 511;
 
@@ -142,8 +145,7 @@ impl<'t> Reader<'t> {
     pub fn usage_by_node(
         &self,
         node_id: &str,
-    ) -> Result<impl Iterator<Item = Result<([u8; 16], AllocHead), StoreError>> + use<'t>, StoreError>
-    {
+    ) -> Result<impl Iterator<Item = Result<Held, StoreError>> + use<'t>, StoreError> {
         let reader = *self;
         // An id that is none finds nothing: no index has the kind 0.
         let prefix = keys::by_uuid(node_id)
