@@ -7,6 +7,7 @@ mod proc;
 mod raft;
 mod routes;
 mod sched;
+mod server;
 mod store;
 mod support;
 mod tidy;

@@ -3,6 +3,7 @@
 
 pub mod blocked;
 pub mod broker;
+pub mod gc;
 pub mod heartbeat;
 mod node_evals;
 mod reports;

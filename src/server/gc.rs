@@ -1,0 +1,343 @@
+//! What may be removed: finished evaluations with their allocations, dead jobs, deployments that
+//! are over, nodes that are gone.
+//!
+//! A collection runs in small steps, each over the state as it is then: the leader proposes what a
+//! step found, and takes the next one when that is applied. Jobs go first and nodes last, because a
+//! node can only go when nothing is left of what ran on it.
+
+use std::collections::BTreeMap;
+
+use crate::api::Evaluation;
+use crate::command::Command;
+use crate::store::rows::{AllocHead, Client, Desired, JobKind, JobStatus, NodeStatus};
+use crate::store::{Reader, Row, StoreError, Table, keys, splice};
+
+const MINUTE: i64 = 60_000_000_000;
+const HOUR: i64 = 60 * MINUTE;
+
+/// Time between two collections, in nanoseconds.
+pub const INTERVAL_NS: u64 = 5 * MINUTE.cast_unsigned();
+/// Rows that one step looks at, at most.
+const STEP_ROWS: usize = 1000;
+/// Rows that one step removes, roughly at most. A job or evaluation goes whole.
+const STEP_IDS: usize = 500;
+
+/// How long something must be over before it is removed, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    pub eval: i64,
+    /// Evaluations of batch jobs.
+    pub batch_eval: i64,
+    pub job: i64,
+    pub deployment: i64,
+    pub node: i64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { eval: HOUR, batch_eval: 24 * HOUR, job: 4 * HOUR, deployment: HOUR, node: 24 * HOUR }
+    }
+}
+
+impl Thresholds {
+    /// Everything that is over, however short ago: what an operator asks for.
+    pub const FORCE: Self = Self { eval: 0, batch_eval: 0, job: 0, deployment: 0, node: 0 };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Jobs,
+    Evals,
+    Deployments,
+    Nodes,
+}
+
+impl Stage {
+    fn table(self) -> Table {
+        match self {
+            Self::Jobs => Table::Job,
+            Self::Evals => Table::Eval,
+            Self::Deployments => Table::Deployment,
+            Self::Nodes => Table::Node,
+        }
+    }
+
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::Jobs => Some(Self::Evals),
+            Self::Evals => Some(Self::Deployments),
+            Self::Deployments => Some(Self::Nodes),
+            Self::Nodes => None,
+        }
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// To be proposed; the next step must see it applied.
+    Reap(Command),
+    /// Nothing among the rows of this step.
+    More,
+    /// All tables were looked at.
+    Done,
+}
+
+/// One collection, from the first job to the last node.
+#[derive(Debug)]
+pub struct Collection {
+    thresholds: Thresholds,
+    /// `None`: done.
+    stage: Option<Stage>,
+    /// Key to go on from.
+    from: Vec<u8>,
+}
+
+/// Ids found by a step.
+#[derive(Default)]
+struct Found {
+    evals: Vec<String>,
+    allocs: Vec<String>,
+    deployments: Vec<String>,
+    jobs: Vec<(String, String)>,
+    nodes: Vec<String>,
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        self.evals.len()
+            + self.allocs.len()
+            + self.deployments.len()
+            + self.jobs.len()
+            + self.nodes.len()
+    }
+}
+
+/// The allocations of a job with the evaluation that each came from, read once per step.
+type Allocs = BTreeMap<(String, String), Vec<([u8; 16], AllocHead)>>;
+
+impl Collection {
+    pub fn new(thresholds: Thresholds) -> Self {
+        Self { thresholds, stage: Some(Stage::Jobs), from: Vec::new() }
+    }
+
+    /// Looks at the next rows. `wall_ns`: nanoseconds since the epoch.
+    pub fn step(&mut self, reader: Reader<'_>, wall_ns: i64) -> Result<Progress, StoreError> {
+        let Some(stage) = self.stage else { return Ok(Progress::Done) };
+        let mut found = Found::default();
+        let mut allocs = Allocs::new();
+        let mut end = true;
+        let mut rows = 0;
+        for pair in reader.scan(stage.table(), &[], Some(&self.from), false)? {
+            let (key, row) = pair?;
+            if rows == STEP_ROWS || found.len() >= STEP_IDS {
+                self.from = key.to_vec();
+                end = false;
+                break;
+            }
+            rows += 1;
+            let t = &self.thresholds;
+            match stage {
+                Stage::Jobs => job(reader, key, &row, wall_ns - t.job, &mut found)?,
+                Stage::Evals => eval(reader, &row, wall_ns, t, &mut allocs, &mut found)?,
+                Stage::Deployments => {
+                    deployment(reader, key, &row, wall_ns - t.deployment, &mut found)?;
+                }
+                Stage::Nodes => node(reader, key, &row, wall_ns - t.node, &mut found)?,
+            }
+        }
+        if end {
+            self.stage = stage.next();
+            self.from.clear();
+        }
+        if found.len() > 0 {
+            let Found { evals, allocs, deployments, jobs, nodes } = found;
+            return Ok(Progress::Reap(Command::Reap { evals, allocs, deployments, jobs, nodes }));
+        }
+        Ok(if self.stage.is_none() { Progress::Done } else { Progress::More })
+    }
+}
+
+/// A member of a row's JSON; missing members are zero and are left out.
+fn number(row: &Row<'_>, name: &str) -> i64 {
+    splice::number(row.json, name).unwrap_or(0)
+}
+
+fn alloc_rows<'t>(
+    reader: Reader<'t>,
+    ids: &[[u8; 16]],
+) -> Result<Vec<([u8; 16], Row<'t>)>, StoreError> {
+    let mut out = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(row) = reader.row(Table::Alloc, id)? {
+            out.push((*id, row));
+        }
+    }
+    Ok(out)
+}
+
+/// Jobs that ended and were not told to stay: stopped ones, and batch jobs that ran.
+fn job(
+    reader: Reader<'_>,
+    key: &[u8],
+    row: &Row<'_>,
+    cutoff: i64,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    let head = row.job();
+    let once = matches!(head.kind, JobKind::Batch | JobKind::Sysbatch)
+        && !head.periodic
+        && !head.parameterized;
+    if head.status != JobStatus::Dead || !(head.stop || once) || head.submit_time > cutoff {
+        return Ok(());
+    }
+    let Some((namespace, id)) = keys::split(key) else { return Ok(()) };
+    for pair in reader.scan(Table::JobVersion, &keys::job_versions(namespace, id), None, false)? {
+        if pair?.1.job().tagged {
+            return Ok(());
+        }
+    }
+    let evals = reader.evals_by_job(namespace, id)?;
+    if evals.iter().any(|e| !over(e) || e.modify_time > cutoff) {
+        return Ok(());
+    }
+    let allocs = alloc_rows(reader, &reader.alloc_ids_by_job(namespace, id)?)?;
+    let stays = |(_, row): &([u8; 16], Row<'_>)| {
+        let head = row.alloc();
+        !head.terminal() || head.client == Client::Running || number(row, "ModifyTime") > cutoff
+    };
+    if allocs.iter().any(stays) {
+        return Ok(());
+    }
+    found.evals.extend(evals.into_iter().map(|e| e.id));
+    found.allocs.extend(allocs.iter().map(|(id, _)| keys::uuid_text(id)));
+    let deployments = reader.deployments_by_job(namespace, id)?;
+    found.deployments.extend(deployments.into_iter().map(|d| d.id));
+    found.jobs.push((namespace.to_owned(), id.to_owned()));
+    Ok(())
+}
+
+fn over(eval: &Evaluation) -> bool {
+    crate::store::rows::EvalStatus::of(&eval.status).terminal()
+}
+
+/// Evaluations that ended, with the allocations that they led to, if all of those may go.
+fn eval(
+    reader: Reader<'_>,
+    row: &Row<'_>,
+    wall_ns: i64,
+    thresholds: &Thresholds,
+    known: &mut Allocs,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    let head = row.eval();
+    let batch = matches!(head.kind, JobKind::Batch | JobKind::Sysbatch);
+    let cutoff = wall_ns - if batch { thresholds.batch_eval } else { thresholds.eval };
+    if !head.status.terminal() || number(row, "ModifyTime") > cutoff {
+        return Ok(());
+    }
+    let names = splice::field(row.json, "ID").zip(splice::field(row.json, "JobID"));
+    let Some((id, job_id)) = names else { return Ok(()) };
+    let text = |json: &[u8]| serde_json::from_slice::<String>(json).unwrap_or_default();
+    let (id, job_id) = (text(id), text(job_id));
+    let namespace = splice::field(row.json, "Namespace").map(text).unwrap_or_default();
+    let Some(key) = keys::by_uuid(&id) else { return Ok(()) };
+    let job = reader.row(Table::Job, &keys::job(&namespace, &job_id))?;
+    let at = (namespace, job_id);
+    if !known.contains_key(&at) {
+        let rows = alloc_rows(reader, &reader.alloc_ids_by_job(&at.0, &at.1)?)?;
+        known.insert(at.clone(), rows.iter().map(|(id, row)| (*id, row.alloc())).collect());
+    }
+    let mut gone = Vec::new();
+    for (alloc, head) in known.get(&at).into_iter().flatten().filter(|(_, h)| h.eval == key) {
+        // What a batch job has done must be known as long as it may be asked to run again.
+        let done = batch && job.is_some_and(|j| !j.job().stop && j.create() == head.job_create);
+        if done || !alloc_over(reader, alloc, head, job.as_ref(), cutoff)? {
+            return Ok(());
+        }
+        gone.push(keys::uuid_text(alloc));
+    }
+    found.allocs.extend(gone);
+    found.evals.push(id);
+    Ok(())
+}
+
+/// Whether an allocation is over for good: nothing runs, nobody follows it.
+fn alloc_over(
+    reader: Reader<'_>,
+    id: &[u8; 16],
+    head: &AllocHead,
+    job: Option<&Row<'_>>,
+    cutoff: i64,
+) -> Result<bool, StoreError> {
+    let Some(row) = reader.row(Table::Alloc, id)? else { return Ok(true) };
+    let modified = number(&row, "ModifyTime");
+    if !head.terminal() || head.client == Client::Running || modified > cutoff {
+        return Ok(false);
+    }
+    let job_over = job.is_none_or(|j| j.job().stop || j.job().status == JobStatus::Dead);
+    if job_over || head.client != Client::Failed || head.desired != Desired::Run {
+        return Ok(true);
+    }
+    // It failed, and may be placed anew.
+    let Some(alloc) = reader.alloc_with_job(&keys::uuid_text(id))? else { return Ok(true) };
+    if !alloc.next_allocation.is_empty() {
+        return Ok(true);
+    }
+    let group = alloc.job.iter().flat_map(|j| j.task_groups.iter());
+    let policy = group
+        .filter(|g| g.name == alloc.task_group)
+        .find_map(|g| g.reschedule_policy.clone())
+        .unwrap_or_default();
+    if policy.unlimited.unwrap_or(false) {
+        return Ok(false);
+    }
+    let attempts = policy.attempts.unwrap_or(0);
+    let interval = policy.interval.unwrap_or(0);
+    Ok(attempts <= 0 || modified.saturating_add(interval) <= cutoff)
+}
+
+/// Deployments that ended and that no living allocation belongs to.
+fn deployment(
+    reader: Reader<'_>,
+    key: &[u8],
+    row: &Row<'_>,
+    cutoff: i64,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    if row.deployment().active || number(row, "ModifyTime") > cutoff {
+        return Ok(());
+    }
+    let Some(id) = key.first_chunk::<16>().filter(|_| key.len() == 16) else { return Ok(()) };
+    let text = keys::uuid_text(id);
+    let Some(deployment) = reader.deployment(&text)? else { return Ok(()) };
+    let ids = reader.alloc_ids_by_job(&deployment.namespace, &deployment.job_id)?;
+    for (_, row) in alloc_rows(reader, &ids)? {
+        let head = row.alloc();
+        if head.deployment == *id && !head.terminal() {
+            return Ok(());
+        }
+    }
+    found.deployments.push(text);
+    Ok(())
+}
+
+/// Nodes that are down and on which nothing is left.
+fn node(
+    reader: Reader<'_>,
+    key: &[u8],
+    row: &Row<'_>,
+    cutoff: i64,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    let seconds = number(row, "StatusUpdatedAt");
+    if row.node().status != NodeStatus::Down || seconds.saturating_mul(1_000_000_000) > cutoff {
+        return Ok(());
+    }
+    let Some(id) = key.first_chunk::<16>().filter(|_| key.len() == 16) else { return Ok(()) };
+    let id = keys::uuid_text(id);
+    if reader.alloc_ids_by_node(&id)?.is_empty() {
+        found.nodes.push(id);
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Duties of a server over a real store.
+
+mod gc;
