@@ -8,6 +8,7 @@ mod config_tree;
 mod consensus;
 mod core;
 mod facts;
+mod files;
 mod front;
 mod run;
 mod serve;

@@ -10,6 +10,7 @@ mod agent;
 mod allocs;
 pub mod answer;
 mod client_alloc;
+mod client_fs;
 mod cluster;
 mod deployments;
 mod evals;
@@ -156,7 +157,7 @@ impl From<Answer> for Outcome {
 }
 
 /// Which part of an allocation's directory to read, and how.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FilesRequest {
     pub alloc: String,
     pub op: FilesOp,
@@ -173,10 +174,13 @@ pub struct FilesRequest {
     pub task: String,
     /// `stdout` or `stderr`.
     pub kind: String,
+    /// Whether the task has ever run, as far as the servers know.
+    pub started: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FilesOp {
+    #[default]
     Ls,
     Stat,
     Cat,

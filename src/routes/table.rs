@@ -4,7 +4,7 @@
 //! longest match wins. Sub-resources are told apart by the handlers, since ids may hold slashes.
 
 use super::{
-    Ctx, Outcome, absent, agent, allocs, client_alloc, cluster, deployments, evals, jobs, list,
+    Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals, jobs, list,
     nodes, variables,
 };
 use crate::api::ApiError;
@@ -39,6 +39,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/allocation/", allocs::one),
     r("/v1/allocations", list::allocations),
     r("/v1/client/allocation/", client_alloc::allocation),
+    r("/v1/client/fs/", client_fs::files),
     r("/v1/client/gc", client_alloc::gc),
     r("/v1/client/identity", client_alloc::identity),
     r("/v1/client/identity/renew", client_alloc::identity),
