@@ -1,7 +1,8 @@
-//! Answers requests for files of an allocation: the rules of [`crate::client::fs`] over the reading of
-//! [`crate::os::beneath`].
+//! Answers requests for files of an allocation: the rules of [`crate::client::fs`] over the
+//! reading of [`crate::os::beneath`].
 //!
-//! What fits is answered at once; what is larger, or followed, becomes an [`OpenStream`] that the loop polls.
+//! What fits is answered at once; what is larger, or followed, becomes an [`OpenStream`] that the
+//! loop polls.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -37,8 +38,9 @@ pub struct OpenStream {
 }
 
 impl OpenStream {
-    /// Appends the next piece, at most one frame of 64 KiB of data. To be called again at once after [`Step::More`] (if the
-    /// reader keeps up), after [`crate::client::file_stream::POLL_NS`] on [`Step::Idle`]; anything else is the end.
+    /// Appends the next piece, at most one frame of 64 KiB of data. To be called again at once
+    /// after [`Step::More`] (if the reader keeps up), after
+    /// [`crate::client::file_stream::POLL_NS`] on [`Step::Idle`]; anything else is the end.
     pub fn poll(&mut self, now: Now, out: &mut Vec<u8>) -> Step {
         self.cursor.poll(now, &mut self.files, out)
     }
@@ -203,8 +205,8 @@ fn content_type(found: &Found) -> &'static str {
     read.map_or(fs::BINARY, |count| fs::sniff(head.get(..count).unwrap_or_default()))
 }
 
-/// The files of one allocation for a cursor. Opens a file for each read and holds none, so that idle followers cost no
-/// descriptor each but that of the directory.
+/// The files of one allocation for a cursor. Opens a file for each read and holds none, so that
+/// idle followers cost no descriptor each but that of the directory.
 #[derive(Debug)]
 struct AllocFiles {
     root: Root,

@@ -1,34 +1,37 @@
 //! What the agent and the executor of a task say to each other.
 //!
-//! One unix stream socket per conversation, one JSON object per line in both directions. The executor speaks first:
-//! [`ExecutorEvent::Hello`], then, as far as they have happened, `Started` and `Exited`; a second agent that dials the
-//! socket after a restart therefore needs no question to learn where the task stands. The protocol is versioned because
-//! an upgraded agent meets the executors of the old one.
+//! One unix stream socket per conversation, one JSON object per line in both directions. The
+//! executor speaks first: [`ExecutorEvent::Hello`], then, as far as they have happened, `Started`
+//! and `Exited`; a second agent that dials the socket after a restart therefore needs no question
+//! to learn where the task stands. The protocol is versioned because an upgraded agent meets the
+//! executors of the old one.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Version of this protocol. Raised when a message changes its meaning; new optional fields do not count.
+/// Version of this protocol. Raised when a message changes its meaning; new optional fields do not
+/// count.
 pub const PROTO: u32 = 1;
 /// Longest line either side accepts, in bytes. A longer one ends the conversation.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// File in the run directory that tells the executor what to start.
 pub const START_FILE: &str = "start.json";
-/// File in the run directory that holds the [`Exit`] of the task; written and synced before anyone is told.
+/// File in the run directory that holds the [`Exit`] of the task; written and synced before anyone
+/// is told.
 pub const EXIT_FILE: &str = "exit.json";
 /// Socket in the run directory.
 pub const SOCK_FILE: &str = "sock";
-/// File in the run directory that holds the [`Handle`] once the task runs; what is left to an agent that
-/// died between start and its own record.
+/// File in the run directory that holds the [`Handle`] once the task runs; what is left to an
+/// agent that died between start and its own record.
 pub const HANDLE_FILE: &str = "handle.json";
 
 /// Everything an executor needs to start its task; the content of [`START_FILE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StartSpec {
-    /// Directory of this run, absolute, one per start of the task, below the data directory (not below the
-    /// allocation directory, which the task may write).
+    /// Directory of this run, absolute, one per start of the task, below the data directory (not
+    /// below the allocation directory, which the task may write).
     pub run_dir: String,
     /// Program: an absolute path, or a name that is looked up in the `PATH` of `env`.
     pub command: String,
@@ -50,10 +53,11 @@ pub struct StartSpec {
     pub log_max_bytes: u64,
     /// No log files: output goes to `/dev/null`.
     pub log_disabled: bool,
-    /// Memory limit in bytes for the control group; 0 = none. Best effort: without a writable cgroup v2 tree nothing is
-    /// limited.
+    /// Memory limit in bytes for the control group; 0 = none. Best effort: without a writable
+    /// cgroup v2 tree nothing is limited.
     pub memory_max_bytes: u64,
-    /// CPU weight for the control group (1 to 10,000); 0 = the kernel's default. Best effort as above.
+    /// CPU weight for the control group (1 to 10,000); 0 = the kernel's default. Best effort as
+    /// above.
     pub cpu_weight: u32,
 }
 
@@ -63,7 +67,8 @@ pub struct StartSpec {
 pub struct Handle {
     /// The run directory of its [`StartSpec`].
     pub run_dir: String,
-    /// Process id of the task, which leads its own session and process group; 0 while it is not known.
+    /// Process id of the task, which leads its own session and process group; 0 while it is not
+    /// known.
     pub pid: u32,
     /// Start time of that process in clock ticks after boot, field 22 of `/proc/<pid>/stat`.
     pub start_ticks: u64,
@@ -71,16 +76,18 @@ pub struct Handle {
     pub executor_pid: u32,
     /// Start time of the executor, as above.
     pub executor_start_ticks: u64,
-    /// `/proc/sys/kernel/random/boot_id` at the start. Another one now means that the machine was restarted and the task
-    /// with it.
+    /// `/proc/sys/kernel/random/boot_id` at the start. Another one now means that the machine was
+    /// restarted and the task with it.
     pub boot_id: String,
-    /// An environment entry (`NAME=value`) that only this task's processes have; tells what is left of a session whose
-    /// leader is gone from strangers. Empty: no such check is possible and such leftovers are not touched.
+    /// An environment entry (`NAME=value`) that only this task's processes have; tells what is
+    /// left of a session whose leader is gone from strangers. Empty: no such check is possible and
+    /// such leftovers are not touched.
     pub mark: String,
 }
 
 impl Handle {
-    /// A handle that only knows where to look; for a start that was recorded before its answer came.
+    /// A handle that only knows where to look; for a start that was recorded before its answer
+    /// came.
     #[must_use]
     pub fn at(run_dir: &str) -> Self {
         Self { run_dir: run_dir.to_owned(), ..Self::default() }
@@ -140,10 +147,12 @@ pub struct Usage {
 /// Agent to executor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExecutorCmd {
-    /// Sends a signal to the task's main process. Answered by [`ExecutorEvent::Signaled`] with the same token.
+    /// Sends a signal to the task's main process. Answered by [`ExecutorEvent::Signaled`] with the
+    /// same token.
     Signal { token: u64, signal: i32 },
-    /// Asks the task to end: `signal` to its main process, and after `grace_ns` SIGKILL to the whole group. A second
-    /// kill may shorten the grace, never lengthen it. Answered by `Exited` only.
+    /// Asks the task to end: `signal` to its main process, and after `grace_ns` SIGKILL to the
+    /// whole group. A second kill may shorten the grace, never lengthen it. Answered by `Exited`
+    /// only.
     Kill { signal: i32, grace_ns: u64 },
     /// Asks for one sample. Answered by [`ExecutorEvent::Stats`] with the same token.
     Stats { token: u64 },
@@ -158,7 +167,8 @@ pub enum ExecutorEvent {
     Hello { proto: u32, pid: u32 },
     /// The task runs. Also the first answer to a successful adoption.
     Started(Handle),
-    /// The task could not be started; the text is for the user. The executor then ends as after an exit.
+    /// The task could not be started; the text is for the user. The executor then ends as after an
+    /// exit.
     StartFailed { error: String },
     /// The task ended; [`EXIT_FILE`] is on disk.
     Exited(Exit),
@@ -166,8 +176,8 @@ pub enum ExecutorEvent {
     Signaled { token: u64, error: String },
     /// Answer to a question for a sample.
     Stats { token: u64, usage: Usage },
-    /// Made by the agent, never sent: the executor is gone and left no [`EXIT_FILE`]. What still ran of the task has been
-    /// killed where it could be identified.
+    /// Made by the agent, never sent: the executor is gone and left no [`EXIT_FILE`]. What still
+    /// ran of the task has been killed where it could be identified.
     Lost { reason: String },
 }
 
@@ -233,7 +243,8 @@ pub fn write_line<T: Serialize>(message: &T, out: &mut Vec<u8>) {
     }
 }
 
-/// Number of a signal given as `SIGTERM`, `TERM`, `sigterm` or `15`; `None` when there is no such signal.
+/// Number of a signal given as `SIGTERM`, `TERM`, `sigterm` or `15`; `None` when there is no such
+/// signal.
 #[must_use]
 pub fn signal_number(name: &str) -> Option<i32> {
     if let Ok(number) = name.parse::<i32>() {
@@ -244,38 +255,38 @@ pub fn signal_number(name: &str) -> Option<i32> {
     SIGNALS.iter().find(|(n, _)| *n == short).map(|(_, number)| *number)
 }
 
-/// Signal names without their `SIG`, with Linux's numbers on all machines but MIPS and SPARC.
+/// Signal names without their `SIG`.
 const SIGNALS: [(&str, i32); 30] = [
-    ("ABRT", 6),
-    ("ALRM", 14),
-    ("BUS", 7),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("FPE", 8),
-    ("HUP", 1),
-    ("ILL", 4),
-    ("INT", 2),
-    ("IO", 29),
-    ("IOT", 6),
-    ("KILL", 9),
-    ("PIPE", 13),
-    ("PROF", 27),
-    ("QUIT", 3),
-    ("SEGV", 11),
-    ("STOP", 19),
-    ("SYS", 31),
-    ("TERM", 15),
-    ("TRAP", 5),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("USR1", 10),
-    ("USR2", 12),
-    ("VTALRM", 26),
-    ("WINCH", 28),
-    ("XCPU", 24),
-    ("XFSZ", 25),
+    ("ABRT", libc::SIGABRT),
+    ("ALRM", libc::SIGALRM),
+    ("BUS", libc::SIGBUS),
+    ("CHLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("FPE", libc::SIGFPE),
+    ("HUP", libc::SIGHUP),
+    ("ILL", libc::SIGILL),
+    ("INT", libc::SIGINT),
+    ("IO", libc::SIGIO),
+    ("IOT", libc::SIGIOT),
+    ("KILL", libc::SIGKILL),
+    ("PIPE", libc::SIGPIPE),
+    ("PROF", libc::SIGPROF),
+    ("QUIT", libc::SIGQUIT),
+    ("SEGV", libc::SIGSEGV),
+    ("STOP", libc::SIGSTOP),
+    ("SYS", libc::SIGSYS),
+    ("TERM", libc::SIGTERM),
+    ("TRAP", libc::SIGTRAP),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("VTALRM", libc::SIGVTALRM),
+    ("WINCH", libc::SIGWINCH),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
 ];
 
 #[cfg(test)]
@@ -310,7 +321,7 @@ mod tests {
 
     #[test]
     fn signal_names() {
-        for (name, number) in [("SIGINT", 2), ("sigkill", 9), ("HUP", 1), ("15", 15)] {
+        for (name, number) in [("SIGINT", 2), ("sigkill", 9), ("HUP", libc::SIGHUP), ("15", 15)] {
             assert_eq!(signal_number(name), Some(number), "{name}");
         }
         for name in ["", "SIG", "SIGNOPE", "0", "-1", "65"] {

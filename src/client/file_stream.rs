@@ -1,7 +1,9 @@
-//! Reading a file, or a series of rotated logs, piece by piece, to its end or for as long as it grows.
+//! Reading a file, or a series of rotated logs, piece by piece, to its end or for as long as it
+//! grows.
 //!
-//! A cursor that holds no file and no buffer between two steps: it asks for sizes and bytes by path, and says what to send. The
-//! agent calls [`FileStream::poll`] again at once after [`Step::More`], and after [`POLL_NS`] on [`Step::Idle`].
+//! A cursor that holds no file and no buffer between two steps: it asks for sizes and bytes by
+//! path, and says what to send. The agent calls [`FileStream::poll`] again at once after
+//! [`Step::More`], and after [`POLL_NS`] on [`Step::Idle`].
 
 use serde::Serialize;
 
@@ -10,7 +12,8 @@ use crate::stdx::json::{Bytes, is_zero};
 
 /// Most bytes of a file in one frame and in one step. Source: the API, 64 KiB.
 pub const FRAME_BYTES: usize = 64 * 1024;
-/// Pause before an idle stream is looked at again, in nanoseconds. Source: the API polls each 100 ms.
+/// Pause before an idle stream is looked at again, in nanoseconds. Source: the API polls each 100
+/// ms.
 pub const POLL_NS: u64 = 100_000_000;
 /// A follower hears `{}` after this long without data, in nanoseconds. Source: recorded.
 pub const HEARTBEAT_NS: u64 = 1_000_000_000;
@@ -133,7 +136,8 @@ impl FileStream {
         Ok(Self::at(Source::One { path: path.to_owned() }, offset, follow, Form::Frames))
     }
 
-    /// A cursor over the bytes of one file from `offset`, at most `limit` (0: all), sent as they are.
+    /// A cursor over the bytes of one file from `offset`, at most `limit` (0: all), sent as they
+    /// are.
     #[must_use]
     pub fn raw(path: &str, offset: u64, limit: u64) -> Self {
         let left = if limit == 0 { u64::MAX } else { limit };
@@ -222,7 +226,8 @@ impl FileStream {
             return Step::End;
         }
         let path = self.path();
-        // Asked before the file is read: if there is a newer file by then, the old one does not grow any more.
+        // Asked before the file is read: if there is a newer file by then, the old one does not
+        // grow any more.
         let newer = match self.newer(files) {
             Ok(newer) => newer,
             Err(e) => return Step::Failed(e),

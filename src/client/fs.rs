@@ -1,5 +1,5 @@
-//! Files of an allocation as the API shows them: which paths may be named, and how a file is described. Pure; reading itself
-//! is done by the agent below the allocation's directory.
+//! Files of an allocation as the API shows them: which paths may be named, and how a file is
+//! described. Pure; reading itself is done by the agent below the allocation's directory.
 
 use serde::{Serialize, Serializer};
 
@@ -31,8 +31,8 @@ fn as_time<S: Serializer>(ns: &i64, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&Rfc3339(*ns))
 }
 
-/// The path relative to the allocation's directory, without `.`, `..` and doubled slashes; the directory itself is empty.
-/// `None`: it leaves the directory, whether it comes back or not.
+/// The path relative to the allocation's directory, without `.`, `..` and doubled slashes; the
+/// directory itself is empty. `None`: it leaves the directory, whether it comes back or not.
 #[must_use]
 pub fn clean(path: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
@@ -48,8 +48,8 @@ pub fn clean(path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// Does this clean path lie in a directory whose content the API never tells: `secrets` and `private` of a task? Case does not
-/// count, for file systems on which it does not.
+/// Does this clean path lie in a directory whose content the API never tells: `secrets` and
+/// `private` of a task? Case does not count, for file systems on which it does not.
 #[must_use]
 pub fn is_secret(path: &str) -> bool {
     let mut parts = path.split('/');
@@ -117,8 +117,9 @@ const MAGIC: [(&[u8], &str); 17] = [
     (b"\x00asm", "application/wasm"),
 ];
 
-/// The content type that a file's first [`SNIFF_BYTES`] suggest, by the rules of the WHATWG's sniffing standard, in which text
-/// is what has no binary control bytes. Markup that a browser would run is plain text here.
+/// The content type that a file's first [`SNIFF_BYTES`] suggest, by the rules of the WHATWG's
+/// sniffing standard, in which text is what has no binary control bytes. Markup that a browser
+/// would run is plain text here.
 #[must_use]
 pub fn sniff(head: &[u8]) -> &'static str {
     let head = head.get(..SNIFF_BYTES).unwrap_or(head);
@@ -204,9 +205,10 @@ mod tests {
             name: "executor.out".to_owned(),
             size: 279,
         };
-        assert_eq!(
-            serde_json::to_string(&info).unwrap(),
-            r#"{"FileMode":"-rw-r--r--","IsDir":false,"ModTime":"2026-11-23T09:36:49.295910909Z","Name":"executor.out","Size":279}"#
+        let want = concat!(
+            r#"{"FileMode":"-rw-r--r--","IsDir":false,"#,
+            r#""ModTime":"2026-11-23T09:36:49.295910909Z","Name":"executor.out","Size":279}"#
         );
+        assert_eq!(serde_json::to_string(&info).unwrap(), want);
     }
 }

@@ -1,9 +1,10 @@
 //! A task's output as numbered files of limited size: `<task>.<stdout|stderr>.<n>`.
 //!
-//! The directory belongs to the task, which may put anything under these names. So files are opened below a descriptor of the
-//! directory that was taken before the task ran, never through a link, and only plain files with one name are written.
-//! When a file cannot be opened or written (disk full), that piece of output is dropped and the next is tried again: the task
-//! never waits for its logs.
+//! The directory belongs to the task, which may put anything under these names. So files are
+//! opened below a descriptor of the directory that was taken before the task ran, never through a
+//! link, and only plain files with one name are written. When a file cannot be opened or written
+//! (disk full), that piece of output is dropped and the next is tried again: the task never waits
+//! for its logs.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -24,8 +25,8 @@ pub(super) struct Rotated {
 }
 
 impl Rotated {
-    /// Goes on with the newest file of an earlier start of the task, or begins at 0. The first file is made at once, so that a
-    /// reader finds an empty log and not a missing one.
+    /// Goes on with the newest file of an earlier start of the task, or begins at 0. The first
+    /// file is made at once, so that a reader finds an empty log and not a missing one.
     pub(super) fn new(
         dir: &LogDir,
         task: &str,
@@ -80,7 +81,8 @@ impl Rotated {
         if let Some(fitting) = bytes.get(..room) {
             let line_end = fitting.iter().rposition(|b| *b == b'\n').map(|at| at + 1);
             if fitting.len() < bytes.len() && line_end.is_none() && self.size > 0 && room < 256 {
-                // Not one line end in the little room that is left: better a whole line in the next file.
+                // Not one line end in the little room that is left: better a whole line in the
+                // next file.
                 self.size = self.max_bytes;
                 self.rotate(dir);
                 return self.write_some(dir, bytes);
@@ -101,7 +103,8 @@ impl Rotated {
         let file = dir.append(&format!("{}{}", self.prefix, self.index))?;
         let meta = file.metadata()?;
         if !meta.is_file() || meta.nlink() != 1 {
-            // Somebody has put something else under our name: leave it alone and use the next number.
+            // Somebody has put something else under our name: leave it alone and use the next
+            // number.
             self.index += 1;
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
@@ -110,7 +113,8 @@ impl Rotated {
         Ok(())
     }
 
-    /// Goes to the next number and removes what is too old. The oldest goes first, so that a full disk gets room.
+    /// Goes to the next number and removes what is too old. The oldest goes first, so that a full
+    /// disk gets room.
     fn rotate(&mut self, dir: &LogDir) {
         self.file = None;
         self.size = 0;

@@ -1,11 +1,12 @@
 //! `vardo executor <run-dir>`: the parent of one task.
 //!
-//! It outlives the agent: it leads its own session, holds the task's output, writes the logs, and records the end of the task
-//! (synced) before it tells anybody. It starts one task, once, and ends when the end is recorded and nobody listens any more,
-//! or when an agent tells it to. While nothing happens it sleeps in one poll(2) without a timeout.
+//! It outlives the agent: it leads its own session, holds the task's output, writes the logs, and
+//! records the end of the task (synced) before it tells anybody. It starts one task, once, and
+//! ends when the end is recorded and nobody listens any more, or when an agent tells it to. While
+//! nothing happens it sleeps in one poll(2) without a timeout.
 //!
-//! Its memory is paid for every task, so it sets nothing up that it does not need: no logger, no event library, one static
-//! buffer, and what was needed for the start is given back.
+//! Its memory is paid for every task, so it sets nothing up that it does not need: no logger, no
+//! event library, one static buffer, and what was needed for the start is given back.
 
 mod logs;
 
@@ -27,16 +28,19 @@ use crate::os::spawn::{CLAIM_FILE, Reaped};
 use crate::os::{self, Ready, clock, proc, spawn, task};
 use logs::Rotated;
 
-/// Most agents in conversation at once; one is normal, two while an agent is replaced. More are turned away.
+/// Most agents in conversation at once; one is normal, two while an agent is replaced. More are
+/// turned away.
 const CONNS_MAX: usize = 4;
-/// Most bytes that wait for an agent that does not read, in bytes; above, its conversation is ended.
+/// Most bytes that wait for an agent that does not read, in bytes; above, its conversation is
+/// ended.
 const OUT_BYTES_MAX: usize = 256 * 1024;
 /// Piece of output moved at once, in bytes.
 const COPY_BYTES: usize = 16 * 1024;
-/// Longest wait for the task's pipes to end once the task has, in nanoseconds. Only a process that cannot be killed (it hangs in
-/// the kernel) makes it wait at all.
+/// Longest wait for the task's pipes to end once the task has, in nanoseconds. Only a process that
+/// cannot be killed (it hangs in the kernel) makes it wait at all.
 const DRAIN_NS: u64 = 2_000_000_000;
-/// Longest wait for an agent in conversation to say that it has recorded the end, in nanoseconds. It can read the file.
+/// Longest wait for an agent in conversation to say that it has recorded the end, in nanoseconds.
+/// It can read the file.
 const LINGER_NS: u64 = 30_000_000_000;
 /// Pause between attempts to record the end on a disk that is full, in nanoseconds.
 const RETRY_NS: u64 = 1_000_000_000;
@@ -58,7 +62,8 @@ struct Stream {
 enum Phase {
     /// It runs; when it is to be killed, the instant (monotonic) of the SIGKILL.
     Running { kill_at: Option<u64> },
-    /// Its main process has ended at this instant; its children are being killed and its output read to the end.
+    /// Its main process has ended at this instant; its children are being killed and its output
+    /// read to the end.
     Draining { exit: Exit, since: u64 },
     /// All is over. The end is recorded, or will be tried again at the instant.
     Over { exit: Exit, since: u64, retry_at: Option<u64> },
@@ -93,10 +98,12 @@ pub fn run(run_dir: &Path) -> ExitCode {
     }
 }
 
-/// Listens, claims the run directory and starts the task. A task that cannot be started is an executor whose task is over.
+/// Listens, claims the run directory and starts the task. A task that cannot be started is an
+/// executor whose task is over.
 ///
 /// # Errors
-/// Nobody wants the task any more (the directory is gone or claimed), or the system is out of descriptors.
+/// Nobody wants the task any more (the directory is gone or claimed), or the system is out of
+/// descriptors.
 fn prepare() -> io::Result<Executor> {
     let signals = Signals::for_executor()?;
     let mut conns = Vec::new();
@@ -164,7 +171,8 @@ impl Executor {
         let mark = spec.env.iter().find(|(name, _)| name == "NOMAD_ALLOC_ID");
         self.handle.mark = mark.map_or_else(String::new, |(name, value)| format!("{name}={value}"));
         if let Ok(json) = serde_json::to_vec(&self.handle) {
-            // On a full disk it stays unwritten; the agent that started us records the handle itself.
+            // On a full disk it stays unwritten; the agent that started us records the handle
+            // itself.
             drop(os::fs::write_atomic(Path::new(HANDLE_FILE), &json, 0o600));
         }
         Ok(())
@@ -234,7 +242,8 @@ impl Executor {
         }
     }
 
-    /// What the passing of time brings: the SIGKILL after the grace, the end of draining, another try to record.
+    /// What the passing of time brings: the SIGKILL after the grace, the end of draining, another
+    /// try to record.
     fn on_time(&mut self, now: u64) {
         match &mut self.phase {
             Phase::Running { kill_at } if kill_at.is_some_and(|at| at <= now) => {
@@ -345,7 +354,8 @@ impl Executor {
         }
     }
 
-    /// Reads from those that are ready, obeys, answers, and drops the conversations that have ended.
+    /// Reads from those that are ready, obeys, answers, and drops the conversations that have
+    /// ended.
     fn converse(&mut self, ready: &[bool]) {
         let mut kept = Vec::with_capacity(self.conns.len());
         for (at, mut conn) in std::mem::take(&mut self.conns).into_iter().enumerate() {

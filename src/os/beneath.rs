@@ -1,8 +1,9 @@
-//! Reading below a directory that others may write: nothing named by a request, and no link that a task plants, leads out of
-//! it, blocks, or wakes a device.
+//! Reading below a directory that others may write: nothing named by a request, and no link that a
+//! task plants, leads out of it, blocks, or wakes a device.
 //!
-//! A file is first opened as a mere place (`O_PATH`), which has no side effect and never waits; what it is gets checked on that
-//! descriptor; only a regular file is then opened for reading, through the descriptor and not through its name again.
+//! A file is first opened as a mere place (`O_PATH`), which has no side effect and never waits;
+//! what it is gets checked on that descriptor; only a regular file is then opened for reading,
+//! through the descriptor and not through its name again.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -61,7 +62,8 @@ impl Root {
         Ok(Self { dir, path })
     }
 
-    /// Finds `path`, relative to the root; a leading `/` counts from the root and an empty path is the root.
+    /// Finds `path`, relative to the root; a leading `/` counts from the root and an empty path is
+    /// the root.
     ///
     /// # Errors
     /// Those of the file system; [`is_escape`] tells a path that would leave the root.
@@ -166,7 +168,8 @@ pub fn read_at(file: &File, mut offset: u64, buffer: &mut [u8]) -> io::Result<us
     Ok(done)
 }
 
-/// Identity of an open file, to see that a name leads to another one now, and whether it still has a name.
+/// Identity of an open file, to see that a name leads to another one now, and whether it still has
+/// a name.
 ///
 /// # Errors
 /// Those of fstat(2).
@@ -271,7 +274,8 @@ mod tests {
         super::super::fs::remove_tree(&dir).unwrap();
     }
 
-    /// A task swaps a directory and a link to `/` as fast as it can; every read is of the inside or fails.
+    /// A task swaps a directory and a link to `/` as fast as it can; every read is of the inside
+    /// or fails.
     #[test]
     fn a_swapped_link_never_shows_the_outside() {
         let dir = scratch("swap");

@@ -1,5 +1,6 @@
-//! A control group (version 2) around one task, where the machine lets us make one. Best effort by design: without a writable
-//! tree, or where the controllers still belong to version 1, tasks run without one and nothing fails.
+//! A control group (version 2) around one task, where the machine lets us make one. Best effort by
+//! design: without a writable tree, or where the controllers still belong to version 1, tasks run
+//! without one and nothing fails.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,9 @@ use super::sysfs;
 #[derive(Debug)]
 pub struct Group(PathBuf);
 
-/// Makes a group with the given limits (0 = none) below `<cgroup2 mount>/vardo/`. `None` when there is nothing to limit or when
-/// no limit could be set. Empty groups that killed executors have left behind are removed on the way.
+/// Makes a group with the given limits (0 = none) below `<cgroup2 mount>/vardo/`. `None` when
+/// there is nothing to limit or when no limit could be set. Empty groups that killed executors
+/// have left behind are removed on the way.
 #[must_use]
 pub fn create(name: &str, memory_max_bytes: u64, cpu_weight: u32) -> Option<Group> {
     if memory_max_bytes == 0 && cpu_weight == 0 {
@@ -70,7 +72,8 @@ impl Group {
         count.is_some_and(|n| n.trim() != "0")
     }
 
-    /// Removes the group; while a process is in it the kernel refuses, and the next [`create`] tries again.
+    /// Removes the group; while a process is in it the kernel refuses, and the next [`create`]
+    /// tries again.
     pub fn remove(&self) {
         drop(fs::remove_dir(&self.0));
     }

@@ -1,4 +1,5 @@
-//! Files and directories of the agent itself: small files that are whole or absent, directories with exact modes, trees.
+//! Files and directories of the agent itself: small files that are whole or absent, directories
+//! with exact modes, trees.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -8,8 +9,8 @@ use std::path::Path;
 
 use super::linux;
 
-/// Writes a small file so that after a crash at any time it is the old one or the new one, whole: a temporary file beside it,
-/// synced, renamed over it, and the directory synced.
+/// Writes a small file so that after a crash at any time it is the old one or the new one, whole:
+/// a temporary file beside it, synced, renamed over it, and the directory synced.
 ///
 /// # Errors
 /// Those of the file system; the old file is then untouched.
@@ -53,8 +54,9 @@ pub fn claim(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
 }
 
-/// Makes a directory, with its parents (mode 0755), and gives it exactly this mode whatever the file mode mask. An existing one
-/// keeps its content and gets the mode; a symbolic link in its place is an error.
+/// Makes a directory, with its parents (mode 0755), and gives it exactly this mode whatever the
+/// file mode mask. An existing one keeps its content and gets the mode; a symbolic link in its
+/// place is an error.
 ///
 /// # Errors
 /// Those of the file system, and `NotADirectory` if something else is there.
@@ -79,8 +81,9 @@ pub fn give_to(path: &Path, user: u32, group: u32) -> io::Result<()> {
     chown(path, Some(user), Some(group))
 }
 
-/// Removes a file or a tree. Symbolic links in it are removed, never followed, also when somebody swaps names meanwhile (the
-/// standard library walks by descriptors). That it is gone already is no error.
+/// Removes a file or a tree. Symbolic links in it are removed, never followed, also when somebody
+/// swaps names meanwhile (the standard library walks by descriptors). That it is gone already is
+/// no error.
 ///
 /// # Errors
 /// Those of the file system; part of the tree may be gone then, and calling again goes on.

@@ -1,5 +1,5 @@
-//! System calls for which the standard library has no face, each behind a safe function. Everything unsafe of `os` is here
-//! and in [`super::task`].
+//! System calls for which the standard library has no face, each behind a safe function.
+//! Everything unsafe of `os` is here and in [`super::task`].
 #![expect(unsafe_code, reason = "raw system calls; each block states why it is sound")]
 
 use std::ffi::{CStr, CString};
@@ -14,7 +14,8 @@ pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Reads a clock, in nanoseconds. Clocks that every supported kernel has cannot fail; a failure reads as 0.
+/// Reads a clock, in nanoseconds. Clocks that every supported kernel has cannot fail; a failure
+/// reads as 0.
 pub(super) fn clock_ns(id: libc::clockid_t) -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid place for the result.
@@ -40,7 +41,8 @@ fn signal_set(signals: &[i32]) -> libc::sigset_t {
     unsafe { set.assume_init() }
 }
 
-/// Blocks these signals for this thread and gives a descriptor that becomes readable when one is pending.
+/// Blocks these signals for this thread and gives a descriptor that becomes readable when one is
+/// pending.
 pub(super) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
     let set = signal_set(signals);
     // SAFETY: `set` is initialised; the old mask is not asked for.
@@ -71,8 +73,8 @@ pub(super) fn next_signal(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     Ok(i32::try_from(info.ssi_signo).ok())
 }
 
-/// Sends a signal to a process (`pid > 0`) or to a process group (`pid < -1`). Other targets are refused: 0 and -1 would
-/// reach ourselves and everybody.
+/// Sends a signal to a process (`pid > 0`) or to a process group (`pid < -1`). Other targets are
+/// refused: 0 and -1 would reach ourselves and everybody.
 pub(super) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     if pid == 0 || pid == -1 {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -145,7 +147,8 @@ impl Ready {
     }
 }
 
-/// Waits until one of `fds` is ready or `timeout_ms` have passed (-1: for ever). An interrupted wait counts as passed.
+/// Waits until one of `fds` is ready or `timeout_ms` have passed (-1: for ever). An interrupted
+/// wait counts as passed.
 ///
 /// # Errors
 /// Those of poll(2), but for EINTR.
@@ -159,8 +162,9 @@ pub fn poll(fds: &mut [Ready], timeout_ms: i32) -> io::Result<()> {
     }
 }
 
-/// Makes this process independent of whoever started it: leader of its own session, parent of orphaned grandchildren, and
-/// with the usual file mode mask. Not being able to lead a session (it does already) is no error.
+/// Makes this process independent of whoever started it: leader of its own session, parent of
+/// orphaned grandchildren, and with the usual file mode mask. Not being able to lead a session (it
+/// does already) is no error.
 pub fn run_as_service() {
     // SAFETY: no memory is passed; failure means that we lead a group already.
     unsafe { libc::setsid() };
@@ -170,7 +174,8 @@ pub fn run_as_service() {
     unsafe { libc::umask(0o022) };
 }
 
-/// Takes over descriptor 0 when it is a socket. To be called once, before anything else uses descriptor 0.
+/// Takes over descriptor 0 when it is a socket. To be called once, before anything else uses
+/// descriptor 0.
 pub(super) fn take_stdin_socket() -> Option<OwnedFd> {
     let mut kind: libc::c_int = 0;
     let mut size = size_of::<libc::c_int>() as libc::socklen_t;
@@ -223,7 +228,8 @@ pub(super) fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> io::
         mode: 0,
         resolve: libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS,
     };
-    // A rename during a walk over `..` makes the kernel give up with EAGAIN; a few tries, then it is the caller's.
+    // A rename during a walk over `..` makes the kernel give up with EAGAIN; a few tries, then it
+    // is the caller's.
     let mut tries = 0;
     loop {
         // SAFETY: path and `how` are valid, and the size is that of `how`.
@@ -297,7 +303,8 @@ pub(super) fn interface_addresses() -> io::Result<Vec<(String, IpAddr, bool)>> {
     let mut found = Vec::new();
     let mut at = list;
     while !at.is_null() {
-        // SAFETY: a non-null entry of the list that getifaddrs has built and that is freed below only.
+        // SAFETY: a non-null entry of the list that getifaddrs has built and that is freed below
+        // only.
         let entry = unsafe { &*at };
         if let Some(address) = sockaddr_ip(entry.ifa_addr) {
             // SAFETY: the name is a C string that lives as long as the list.

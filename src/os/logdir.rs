@@ -1,4 +1,5 @@
-//! A directory for logs that others may write: files in it are reached by its descriptor and never through a link.
+//! A directory for logs that others may write: files in it are reached by its descriptor and never
+//! through a link.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -23,7 +24,8 @@ impl LogDir {
         Ok(Self(options.open(path)?.into()))
     }
 
-    /// Opens a file to write at its end, and makes it (mode 0644) if it is missing. Does not wait for a FIFO.
+    /// Opens a file to write at its end, and makes it (mode 0644) if it is missing. Does not wait
+    /// for a FIFO.
     ///
     /// # Errors
     /// A link is in its place; those of the file system.

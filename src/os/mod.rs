@@ -1,4 +1,5 @@
-//! The only code that makes system calls: clocks, chance, files, sockets, signals and processes. It decides nothing.
+//! The only code that makes system calls: clocks, chance, files, sockets, signals and processes.
+//! It decides nothing.
 
 pub mod beneath;
 pub mod cgroup;
@@ -18,7 +19,8 @@ pub use linux::{Ready, poll, run_as_service, trim_heap};
 
 use std::io;
 
-/// An operating system error as Go prints it: the system's own text, lower-case, without its number.
+/// An operating system error as Go prints it: the system's own text, lower-case, without its
+/// number.
 #[must_use]
 pub fn error_text(error: &io::Error) -> String {
     let text = error.to_string();

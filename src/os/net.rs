@@ -17,8 +17,8 @@ pub fn listen(address: SocketAddr) -> io::Result<mio::net::TcpListener> {
     Ok(mio::net::TcpListener::from_std(std))
 }
 
-/// Accepts one connection, set up for small answers (no Nagle delay); `None` when nobody waits. A connection that ended
-/// before it was accepted is skipped.
+/// Accepts one connection, set up for small answers (no Nagle delay); `None` when nobody waits. A
+/// connection that ended before it was accepted is skipped.
 ///
 /// # Errors
 /// Out of descriptors or memory; the listener stays good.
@@ -28,7 +28,8 @@ pub fn accept(
     loop {
         match listener.accept() {
             Ok((stream, from)) => {
-                // A connection that its peer has already reset refuses the option and shows its end at the first read.
+                // A connection that its peer has already reset refuses the option and shows its
+                // end at the first read.
                 drop(stream.set_nodelay(true));
                 return Ok(Some((stream, from)));
             }
@@ -64,8 +65,8 @@ pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
         .collect())
 }
 
-/// The address by which this machine reaches others, and its interface: the source address of the default route, else the
-/// first usable one, else the loopback.
+/// The address by which this machine reaches others, and its interface: the source address of the
+/// default route, else the first usable one, else the loopback.
 #[must_use]
 pub fn primary() -> InterfaceAddress {
     let all = addresses().unwrap_or_default();
@@ -79,7 +80,8 @@ pub fn primary() -> InterfaceAddress {
     })
 }
 
-/// The address the kernel would send from. Connecting a datagram socket asks the routing table and sends nothing.
+/// The address the kernel would send from. Connecting a datagram socket asks the routing table and
+/// sends nothing.
 fn source_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((IpAddr::from([0, 0, 0, 0]), 0)).ok()?;
     socket.connect((IpAddr::from([192, 0, 2, 1]), 9)).ok()?;

@@ -1,4 +1,5 @@
-//! Processes as `/proc` shows them: identity, descendants, use of resources, and the safe killing of what is left of a task.
+//! Processes as `/proc` shows them: identity, descendants, use of resources, and the safe killing
+//! of what is left of a task.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -38,7 +39,8 @@ pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&sysfs::read(&format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The program's name stands in parentheses and may hold any byte, so fields are counted from the last `)`.
+/// The program's name stands in parentheses and may hold any byte, so fields are counted from the
+/// last `)`.
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let after = bytes.iter().rposition(|b| *b == b')')? + 1;
     let rest = std::str::from_utf8(bytes.get(after..)?).ok()?;
@@ -68,7 +70,8 @@ fn all_pids() -> Vec<u32> {
     sysfs::names("/proc").iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-/// Children of a process that has one thread or of which every thread is asked. `None`: this kernel does not keep the list.
+/// Children of a process that has one thread or of which every thread is asked. `None`: this
+/// kernel does not keep the list.
 fn children_of(pid: u32) -> Option<Vec<u32>> {
     let mut children = Vec::new();
     for thread in sysfs::names(&format!("/proc/{pid}/task")) {
@@ -112,7 +115,8 @@ pub fn descendants(root: u32) -> Vec<u32> {
     }
 }
 
-/// What the descendants of `root` use. Their ended children count in the times, also those that `root` itself has collected.
+/// What the descendants of `root` use. Their ended children count in the times, also those that
+/// `root` itself has collected.
 #[must_use]
 pub fn usage(root: u32) -> Usage {
     let (page, per_second) = linux::page_and_ticks();
@@ -159,7 +163,8 @@ fn swap_bytes(pid: u32) -> u64 {
 /// `NotFound` when it is gone or its number belongs to another process now; else those of kill(2).
 pub fn signal(pid: u32, start_ticks: u64, signal: i32) -> io::Result<()> {
     let number = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // The descriptor pins the process before its start time is looked at. Kernels before 5.3 have none.
+    // The descriptor pins the process before its start time is looked at. Kernels before 5.3 have
+    // none.
     let pinned = linux::pin(number);
     if !is_same(pid, start_ticks) {
         return Err(io::Error::from(io::ErrorKind::NotFound));
@@ -176,9 +181,10 @@ pub fn is_same(pid: u32, start_ticks: u64) -> bool {
     pid > 1 && stat(pid).is_some_and(|s| s.start_ticks == start_ticks && s.state != b'Z')
 }
 
-/// Sends SIGKILL to every child of this process, and to the process group of the task if one of them is in its session. Only
-/// for an executor once its task has ended: orphans become its children, so it calls this whenever one has ended, until none
-/// is left. Nobody else collects its children, so none of these numbers can have changed hands. Returns whether any was there.
+/// Sends SIGKILL to every child of this process, and to the process group of the task if one of
+/// them is in its session. Only for an executor once its task has ended: orphans become its
+/// children, so it calls this whenever one has ended, until none is left. Nobody else collects its
+/// children, so none of these numbers can have changed hands. Returns whether any was there.
 pub fn kill_children(group: u32) -> bool {
     let own = std::process::id();
     let left = children_of(own).unwrap_or_else(|| {
@@ -201,8 +207,9 @@ fn kill_quietly(target: i64) {
     }
 }
 
-/// Kills what still runs of a task whose executor is gone, and the executor itself if it hangs. Nothing is touched after a
-/// restart of the machine, and no process of which it is not certain that it belongs to the task.
+/// Kills what still runs of a task whose executor is gone, and the executor itself if it hangs.
+/// Nothing is touched after a restart of the machine, and no process of which it is not certain
+/// that it belongs to the task.
 pub fn kill_leftovers(handle: &Handle) {
     if handle.pid <= 1 || handle.boot_id.is_empty() || handle.boot_id != boot_id() {
         return;
@@ -210,7 +217,8 @@ pub fn kill_leftovers(handle: &Handle) {
     kill_same(handle.executor_pid, handle.executor_start_ticks);
     let leader = stat(handle.pid);
     if leader.is_some_and(|s| s.start_ticks != handle.start_ticks) {
-        // The number belongs to somebody else now; then no session of that number can be the task's.
+        // The number belongs to somebody else now; then no session of that number can be the
+        // task's.
         return;
     }
     for pid in all_pids() {
@@ -240,7 +248,8 @@ mod tests {
 
     #[test]
     fn stat_of_a_program_with_a_nasty_name() {
-        let line = b"77 (a) R 1 (x)) S 5 77 77 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 4711 1000 25 18446744073709551615";
+        let line = b"77 (a) R 1 (x)) S 5 77 77 0 -1 4194560 1 2 3 4 10 20 30 40 \
+            20 0 1 0 4711 1000 25 18446744073709551615";
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.state, stat.parent, stat.session), (b'S', 5, 77));
         assert_eq!((stat.ticks, stat.child_ticks), ((10, 20), (30, 40)));

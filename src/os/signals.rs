@@ -18,8 +18,8 @@ impl Signals {
         linux::signal_fd(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD]).map(Self)
     }
 
-    /// For an executor: SIGCHLD, and those that are meant for the agent or a terminal are held back for ever. They are
-    /// blocked and not ignored, because a task would inherit the latter.
+    /// For an executor: SIGCHLD, and those that are meant for the agent or a terminal are held
+    /// back for ever. They are blocked and not ignored, because a task would inherit the latter.
     ///
     /// # Errors
     /// Out of descriptors.

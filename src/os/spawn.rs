@@ -1,11 +1,13 @@
 //! Starting and finding executors.
 //!
-//! A new executor gets one end of a socket pair as its standard input: the agent talks to it at once, with no wait for a
-//! socket to appear. A restarted agent dials the socket in the run directory instead, through the directory's descriptor, so
-//! that the length of the path does not matter.
+//! A new executor gets one end of a socket pair as its standard input: the agent talks to it at
+//! once, with no wait for a socket to appear. A restarted agent dials the socket in the run
+//! directory instead, through the directory's descriptor, so that the length of the path does not
+//! matter.
 //!
-//! A run directory is used for one start. Whoever creates its claim file decides: the executor, just before it starts the
-//! task, or an agent that gives the start up for lost. So a task never runs behind the back of an agent that has replaced it.
+//! A run directory is used for one start. Whoever creates its claim file decides: the executor,
+//! just before it starts the task, or an agent that gives the start up for lost. So a task never
+//! runs behind the back of an agent that has replaced it.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -36,11 +38,12 @@ pub struct Spawned {
     pub stream: UnixStream,
 }
 
-/// Starts an executor for `spec`: makes the run directory (mode 0700), writes and syncs its start file, and runs this same
-/// program again, also if its file has been replaced meanwhile.
+/// Starts an executor for `spec`: makes the run directory (mode 0700), writes and syncs its start
+/// file, and runs this same program again, also if its file has been replaced meanwhile.
 ///
 /// # Errors
-/// Those of the file system and of starting a process. A run directory that was used before is `AlreadyExists`.
+/// Those of the file system and of starting a process. A run directory that was used before is
+/// `AlreadyExists`.
 pub fn executor(spec: &StartSpec) -> io::Result<Spawned> {
     let run_dir = Path::new(&spec.run_dir);
     fs::make_dir(run_dir, 0o700)?;
@@ -59,7 +62,8 @@ pub fn executor(spec: &StartSpec) -> io::Result<Spawned> {
     Ok(Spawned { pid: child.id(), stream: UnixStream::from_std(ours) })
 }
 
-/// In an executor: the conversation that came with its start, if there is one. To be called once, first of all.
+/// In an executor: the conversation that came with its start, if there is one. To be called once,
+/// first of all.
 #[must_use]
 pub fn inherited_stream() -> Option<StdStream> {
     linux::take_stdin_socket().map(StdStream::from)
@@ -76,7 +80,8 @@ pub fn dial(run_dir: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(format!("/proc/self/fd/{}/{SOCK_FILE}", dir.as_raw_fd()))
 }
 
-/// Finds a task again after a restart of the agent: a conversation with its executor, or what became of it.
+/// Finds a task again after a restart of the agent: a conversation with its executor, or what
+/// became of it.
 ///
 /// # Errors
 /// The event that says how it ended: `Exited`, `StartFailed` or `Lost`.
@@ -90,13 +95,15 @@ pub fn adopt(handle: &Handle) -> Result<UnixStream, ExecutorEvent> {
         && e.kind() == io::ErrorKind::AlreadyExists
         && let Ok(stream) = dial(run_dir)
     {
-        // The executor was just about to listen when it was dialled first; it listens before it claims.
+        // The executor was just about to listen when it was dialled first; it listens before it
+        // claims.
         return Ok(stream);
     }
     Err(aftermath(handle))
 }
 
-/// What became of a task whose executor no longer answers. If it left no word, whatever still runs of the task is killed.
+/// What became of a task whose executor no longer answers. If it left no word, whatever still runs
+/// of the task is killed.
 #[must_use]
 pub fn aftermath(handle: &Handle) -> ExecutorEvent {
     let run_dir = Path::new(&handle.run_dir);

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-/// Most bytes taken from one file; `/proc/cpuinfo` of a machine with hundreds of processors is cut there.
+/// Most bytes taken from one file; `/proc/cpuinfo` of a machine with hundreds of processors is cut
+/// there.
 const BYTES_MAX: u64 = 1024 * 1024;
 
 /// The file's bytes, at most 1 MiB.

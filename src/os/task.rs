@@ -1,4 +1,5 @@
-//! Starting the program of a task, from its executor. Everything that has to happen between fork and exec is here.
+//! Starting the program of a task, from its executor. Everything that has to happen between fork
+//! and exec is here.
 #![expect(unsafe_code, reason = "what a child does before exec has no safe face")]
 
 use std::fs::File;
@@ -14,7 +15,8 @@ use crate::client::exec_proto::StartSpec;
 use super::linux::{check, set_nonblocking};
 use super::sysfs;
 
-/// A task that has just been started. It leads its own session and process group, and dies with its executor.
+/// A task that has just been started. It leads its own session and process group, and dies with
+/// its executor.
 #[derive(Debug)]
 pub struct Started {
     /// Process id; a child of the caller.
@@ -31,7 +33,8 @@ struct User {
     groups: Vec<u32>,
 }
 
-/// Starts the program. `group_procs`: an open `cgroup.procs` file that the task enters before it begins.
+/// Starts the program. `group_procs`: an open `cgroup.procs` file that the task enters before it
+/// begins.
 ///
 /// # Errors
 /// A sentence for the user: no such user, no such directory, program not found, not allowed.
@@ -87,7 +90,8 @@ fn start_as(
     Ok(Started { pid: child.id(), output })
 }
 
-/// In the child, before exec: own session, default signals, the user's rights, and death with the executor.
+/// In the child, before exec: own session, default signals, the user's rights, and death with the
+/// executor.
 fn become_task(user: Option<&User>, executor: i32) -> io::Result<()> {
     // SAFETY: no memory is passed. A fresh child leads no group, so this succeeds.
     check(unsafe { libc::setsid() })?;
@@ -114,8 +118,9 @@ fn become_task(user: Option<&User>, executor: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Looks a user up by name or number in `/etc/passwd` and `/etc/group`. A number without an entry is a user with the group of
-/// the same number. Directory services are not asked: their libraries would cost more memory than an executor has.
+/// Looks a user up by name or number in `/etc/passwd` and `/etc/group`. A number without an entry
+/// is a user with the group of the same number. Directory services are not asked: their libraries
+/// would cost more memory than an executor has.
 fn find_user(name: &str) -> Option<User> {
     find_user_in(name, &sysfs::text("/etc/passwd"), &sysfs::text("/etc/group"))
 }

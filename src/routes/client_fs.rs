@@ -1,8 +1,8 @@
 //! `/v1/client/fs/*`: what a request for files asks for. The agent reads them.
 //!
-//! The order of checks is that of the reference: allocation named, required parameters, allocation known, values, then the
-//! file. `cat` and `readat` tell every error in the body of a 200: the reference has sent its head by then, and clients
-//! know it so.
+//! The order of checks is that of the reference: allocation named, required parameters, allocation
+//! known, values, then the file. `cat` and `readat` tell every error in the body of a 200: the
+//! reference has sent its head by then, and clients know it so.
 
 use super::params::parse_bool;
 use super::{Answer, Ctx, FilesOp, FilesRequest, Outcome, client_alloc};

@@ -4,8 +4,8 @@
 //! longest match wins. Sub-resources are told apart by the handlers, since ids may hold slashes.
 
 use super::{
-    Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals, jobs, list,
-    nodes, variables,
+    Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
+    jobs, list, nodes, variables,
 };
 use crate::api::ApiError;
 
