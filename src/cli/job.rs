@@ -103,7 +103,7 @@ fn stop_one(session: &mut Session<'_>, args: &Args, id: &str) -> Result<i32, Sto
         session.say(&answer.eval_id);
         return Ok(0);
     }
-    Monitor::new(session, args.on("verbose")).evaluation(&answer.eval_id)
+    Monitor::new(session, args.on("verbose")).stop(&answer.eval_id)
 }
 
 /// The body of the registration, with the source for the job's page.

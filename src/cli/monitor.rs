@@ -14,13 +14,16 @@ use crate::api::status::{
     DEPLOYMENT_RUNNING, DEPLOYMENT_SUCCESSFUL, DESIRED_RUN, EVAL_BLOCKED, EVAL_CANCELED,
     EVAL_COMPLETE, EVAL_FAILED,
 };
-use crate::api::{AllocListStub, AllocMetric, Deployment, Evaluation};
+use crate::api::{AllocListStub, AllocMetric, Deployment, DeploymentState, Evaluation};
 
 /// Exit status where the evaluation ended and something was not placed.
 const NOT_PLACED: i32 = 2;
 
 /// Longest wait for news of one request; the agent answers earlier where something changes.
 const WAIT: &str = "1s";
+
+/// Requests that a deployment of healthy allocations is given to say that it succeeded.
+const TURNS_FOR_STATUS: u32 = 3;
 
 /// The state of following one evaluation.
 pub(super) struct Monitor<'s, 'a> {
@@ -54,16 +57,23 @@ impl<'s, 'a> Monitor<'s, 'a> {
         self.title(&format!("Monitoring evaluation {}", quoted(id, self.verbose)));
         let eval = self.until_ended(id)?;
         let placed_all = self.report_end(&eval);
-        if !eval.deployment_id.is_empty() {
-            let success = self.deployment(&eval.deployment_id)?;
-            return Ok(if !success { 1 } else { 0 }.max(if placed_all { 0 } else { NOT_PLACED }));
-        }
-        let healthy = self.until_running(id)?;
+        let healthy = if eval.deployment_id.is_empty() {
+            self.until_running(id)?
+        } else {
+            self.deployment(&eval.deployment_id)?
+        };
         Ok(match (placed_all, healthy) {
             (false, _) => NOT_PLACED,
             (true, false) => 1,
             (true, true) => 0,
         })
+    }
+
+    /// Follows the evaluation of a job that was stopped: it is over when the evaluation is.
+    pub(super) fn stop(mut self, id: &str) -> Result<i32, Stop> {
+        self.title(&format!("Monitoring evaluation {}", quoted(id, self.verbose)));
+        let eval = self.until_ended(id)?;
+        Ok(i32::from(!self.report_end(&eval)))
     }
 
     fn until_ended(&mut self, id: &str) -> Result<Evaluation, Stop> {
@@ -206,7 +216,7 @@ impl<'s, 'a> Monitor<'s, 'a> {
     /// Follows a deployment until it ends; true where it succeeded.
     fn deployment(&mut self, id: &str) -> Result<bool, Stop> {
         self.title(&format!("Monitoring deployment {}", quoted(id, self.verbose)));
-        let (mut index, mut last) = (0, String::new());
+        let (mut index, mut last, mut turns_complete) = (0, String::new(), 0);
         loop {
             let (at, deployment): (u64, Deployment) = self
                 .session
@@ -227,7 +237,13 @@ impl<'s, 'a> Monitor<'s, 'a> {
             if !running || !self.session.open {
                 return Ok(deployment.status == DEPLOYMENT_SUCCESSFUL);
             }
-            let sum = |f: fn(&crate::api::DeploymentState) -> i64| {
+            // Everything is healthy: the status follows, but nothing is left to wait for.
+            turns_complete = if is_complete(&deployment) { turns_complete + 1 } else { 0 };
+            if turns_complete > TURNS_FOR_STATUS {
+                self.clear();
+                return Ok(true);
+            }
+            let sum = |f: fn(&DeploymentState) -> i64| {
                 deployment.task_groups.values().map(f).sum::<i64>()
             };
             let (placed, healthy) = (sum(|g| g.placed_allocs), sum(|g| g.healthy_allocs));
@@ -263,6 +279,14 @@ impl<'s, 'a> Monitor<'s, 'a> {
             self.session.write(b"\r\x1b[K");
         }
     }
+}
+
+/// Whether every wanted allocation is healthy, and no canary waits to be promoted.
+fn is_complete(d: &Deployment) -> bool {
+    let done = |g: &DeploymentState| {
+        g.healthy_allocs >= g.desired_total && (g.desired_canaries == 0 || g.promoted)
+    };
+    d.status == DEPLOYMENT_RUNNING && d.task_groups.values().all(done)
 }
 
 /// Parameters that hold a request until something is newer than `index`.

@@ -284,7 +284,7 @@ fn utilization(node: &Node, usage: &HostUsage) -> String {
     let disk = usage.alloc_dir_stats.as_ref();
     let (used, size) = disk.map_or((0, 0), |d| (d.used, d.size));
     let cells = [
-        format!("{:.0}/{total} MHz", usage.cpu_ticks),
+        format!("{:.0}/{total} MHz", usage.cpu_ticks.abs()),
         format!("{}/{}", bytes(usage.memory.used), bytes(usage.memory.total)),
         format!("{}/{}", bytes(used), bytes(size)),
     ];
