@@ -1,8 +1,10 @@
 //! Requests against handlers and a store, without a socket or an agent.
 
+mod files;
+
 use std::path::PathBuf;
 
-use vardo::api::{Allocation, Evaluation, Node};
+use vardo::api::{Allocation, ApiError, Evaluation, Node};
 use vardo::command::{Command, Placement, Plan};
 use vardo::http::conn::{Conn, Event};
 use vardo::http::{Method, Request};
@@ -58,13 +60,10 @@ impl Server {
         applied
     }
 
-    /// What a request is answered with.
-    fn ask(&mut self, method: &str, target: &str, body: &str) -> Answer {
+    /// What is to happen for a request.
+    fn outcome(&mut self, method: &str, target: &str, body: &str) -> Result<Outcome, ApiError> {
         let request = request(method, target, body);
-        let params = match Params::parse(request.query()) {
-            Ok(p) => p,
-            Err(e) => return e.into(),
-        };
+        let params = Params::parse(request.query())?;
         let agent = AgentInfo {
             region: "global".to_owned(),
             leads: true,
@@ -76,7 +75,7 @@ impl Server {
             ..AgentInfo::default()
         };
         let snap = self.store.as_ref().unwrap().snap().unwrap();
-        let outcome = dispatch(&mut Ctx {
+        dispatch(&mut Ctx {
             now: Now { mono_ns: 1, wall_ns: 1_795_426_609_000_000_000 },
             reader: snap.reader(),
             agent: &agent,
@@ -84,9 +83,12 @@ impl Server {
             req: &request,
             params: &params,
             rest: "",
-        });
-        drop(snap);
-        match outcome {
+        })
+    }
+
+    /// What a request is answered with.
+    fn ask(&mut self, method: &str, target: &str, body: &str) -> Answer {
+        match self.outcome(method, target, body) {
             Err(e) => e.into(),
             Ok(Outcome::Answer(a)) => a,
             Ok(Outcome::Propose(command, reply)) => {
