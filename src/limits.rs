@@ -36,6 +36,11 @@ pub const OUT_INLINE_MAX: usize = 16 * 1024;
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 /// A reader that takes no byte for this long is cut off, in nanoseconds. Source: fault list R06.
 pub const OUT_STALL_NS: u64 = 60 * SECOND;
+/// After a refusal, so many bytes that the peer still sends are thrown away before the connection
+/// is closed. Source: fault list H39.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// And for so long at most, in nanoseconds.
+pub const LINGER_NS: u64 = SECOND;
 /// Bodies below this many bytes are sent as they are, whatever the client accepts.
 /// Source: the recorded reference compresses any size, and clients check for it.
 pub const GZIP_BYTES_MIN: usize = 1;
@@ -79,8 +84,6 @@ pub const GATHER_ROUNDS: usize = 4;
 pub const WORK_NS: u64 = 2_000_000;
 /// A turn longer than this is told in the log, in nanoseconds.
 pub const LATE_TURN_NS: u64 = SECOND / 2;
-/// How often a followed file is looked at, in nanoseconds. Source: the API.
-pub const STREAM_POLL_NS: u64 = SECOND / 10;
 
 // ---- The log ------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ use crate::api::{
 };
 use crate::client::fingerprint;
 use crate::client::{Client, ClientConfig, ClientInput};
+use crate::limits::SECOND;
 use crate::os::entropy::System;
 use crate::os::signals::Signals;
 use crate::os::{clock, fs, net, proc};
@@ -34,7 +35,7 @@ pub(super) type Fault = String;
 ///
 /// # Errors
 /// A sentence for the person who starts it.
-pub(super) fn boot(config: &Config, reload: Box<dyn FnMut()>) -> Result<Loop, Fault> {
+pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault> {
     let now = clock::now();
     let mut entropy = System;
     let listeners = listen(&config.http)?;
@@ -212,5 +213,13 @@ fn server_config(config: &Config) -> server::Config {
             grace_ns: ns(s.heartbeat_grace_ns),
             failover_ttl_ns: ns(s.failover_heartbeat_ttl_ns),
         },
+        gc: server::gc::Thresholds {
+            eval: s.eval_gc_threshold_ns,
+            batch_eval: s.batch_eval_gc_threshold_ns,
+            job: s.job_gc_threshold_ns,
+            deployment: s.deployment_gc_threshold_ns,
+            node: s.node_gc_threshold_ns,
+        },
+        gc_interval_ns: ns(s.job_gc_interval_ns).max(SECOND),
     }
 }

@@ -161,7 +161,16 @@ impl Core {
     }
 
     /// Hands a request to the node; answered by an effect.
-    pub(super) fn ask_client(&mut self, conn: Key, form: Form, request: ClientRequest, now: Now) {
+    pub(super) fn ask_client(
+        &mut self,
+        conn: Key,
+        form: Form,
+        mut request: ClientRequest,
+        now: Now,
+    ) {
+        if let ClientRequest::HostStats(facts) = &mut request {
+            **facts = super::facts::usage(&self.alloc_dir);
+        }
         let token = self.next_ask;
         self.next_ask += 1;
         self.asked.insert(token, (conn, form));
@@ -215,7 +224,11 @@ impl Core {
     }
 
     /// Collects garbage of any age, now.
-    pub(super) fn collect_garbage(&mut self) {}
+    pub(super) fn collect_garbage(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.force_gc();
+        }
+    }
 
     /// Timers, and what the evaluations that wait can be turned into. Called again while it says
     /// that there is more.

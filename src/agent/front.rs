@@ -13,20 +13,23 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
 use super::core::Core;
+use super::files::{self, Served};
 use super::serve::{self, Form, Verdict};
-use super::sock::{Out, Sock, State};
+use super::sock::{Out, Sock, State, Streamed};
 use super::watch::Watches;
 use crate::api::ApiError;
+use crate::client::file_stream::{POLL_NS, Step};
 use crate::http::conn::{Conn, Event};
 use crate::http::gzip::Gzip;
 use crate::http::{Request, reply};
 use crate::limits::{
-    ACCEPTS_PER_TURN, OUT_STALL_NS, READ_BYTES, STREAM_POLL_NS, WAIT_JITTER_DIVISOR, WAKES_PER_TURN,
+    ACCEPTS_PER_TURN, LINGER_BYTES_MAX, LINGER_NS, OUT_STALL_NS, READ_BYTES, WAIT_JITTER_DIVISOR,
+    WAKES_PER_TURN,
 };
-use crate::routes::{Answer, Body, Outcome};
+use crate::routes::{Answer, FilesRequest, Outcome};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
-use crate::stdx::{Entropy, Now};
+use crate::stdx::Now;
 use crate::store::{Reader, Touched};
 
 /// Timers of connections.
@@ -36,6 +39,8 @@ enum Timer {
     Held(Key),
     /// A head, a body or a reader is too slow.
     Slow(Key),
+    /// Look whether a followed file has grown.
+    Stream(Key),
     /// Accept again after the system ran out of descriptors.
     Accept,
 }
@@ -81,6 +86,12 @@ impl Front {
             head: Vec::new(),
             refusals: Refusals::default(),
         }
+    }
+
+    /// Settings that may change while connections are open.
+    pub(super) fn configure(&mut self, headers: Vec<(String, String)>, per_client_max: u32) {
+        self.headers = headers;
+        self.per_client_max = per_client_max;
     }
 
     /// # Errors
@@ -151,6 +162,7 @@ impl Front {
             out: Out::default(),
             closing: false,
             unread: false,
+            linger: false,
             runnable: false,
             timer: None,
             progress_ns: now.mono_ns,
@@ -159,7 +171,7 @@ impl Front {
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(e) = registry.register(&mut sock.stream, conn_token(key), interest) {
             log::warn!("a connection could not be watched: {e}");
-            self.close(key);
+            self.socks.remove(key);
         }
     }
 }
@@ -170,6 +182,7 @@ impl Front {
         &mut self,
         index: usize,
         readable: bool,
+        hung_up: bool,
         now: Now,
         reader: Reader<'_>,
         core: &mut Core,
@@ -177,27 +190,44 @@ impl Front {
         let Some(key) = u32::try_from(index).ok().and_then(|i| self.socks.key_at(i)) else {
             return;
         };
+        let waits = |s: &Sock| matches!(s.state, State::Held(..) | State::Streaming(_));
+        if hung_up && self.socks.get(key).is_some_and(waits) {
+            // Nobody is left to wait for the answer.
+            self.close(key, core);
+            return;
+        }
         if readable {
             self.read(key, now, reader, core);
         }
-        self.flush(key, now);
+        self.flush(key, now, core);
     }
 
     /// Reads once and answers what is complete. A short read means that the socket is empty: the
     /// next bytes raise a new event, so the call that would only say so is saved.
     fn read(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
-        if !matches!(sock.state, State::Idle) {
+        if !matches!(sock.state, State::Idle | State::Lingering(_)) {
             sock.unread = true;
             return;
         }
         sock.unread = false;
         match sock.stream.read(&mut self.buf) {
             Ok(0) => {
-                if sock.out.is_empty() {
-                    self.close(key);
+                if sock.out.is_empty() || matches!(sock.state, State::Lingering(_)) {
+                    self.close(key, core);
                 } else {
                     sock.closing = true;
+                }
+                return;
+            }
+            Ok(n) if let State::Lingering(left) = sock.state => {
+                match left.checked_sub(n) {
+                    Some(left) => {
+                        sock.state = State::Lingering(left);
+                        sock.unread = true;
+                        self.run_later(key);
+                    }
+                    None => self.close(key, core),
                 }
                 return;
             }
@@ -216,7 +246,7 @@ impl Front {
                 return;
             }
             Err(_) => {
-                self.close(key);
+                self.close(key, core);
                 return;
             }
         }
@@ -239,6 +269,7 @@ impl Front {
                     reject.write(&mut head);
                     sock.out.copy(&head);
                     sock.closing = true;
+                    sock.linger = true;
                     self.head = head;
                 }
                 None => {
@@ -305,9 +336,7 @@ impl Front {
                 core.ask_client(key, form, request, now);
                 State::Client
             }
-            Outcome::Files(_) => {
-                return self.answer(key, form, ApiError::missing("files").into(), &core.info);
-            }
+            Outcome::Files(request) => return self.files(key, form, &request, now, core),
             Outcome::SystemGc => {
                 core.collect_garbage();
                 return self.answer(key, form, Answer::empty(), &core.info);
@@ -346,7 +375,7 @@ impl Front {
         if self.socks.get(key).is_some_and(|s| s.unread && matches!(s.state, State::Idle)) {
             self.run_later(key);
         }
-        self.flush(key, now);
+        self.flush(key, now, core);
     }
 
     fn run_later(&mut self, key: Key) {
@@ -357,12 +386,12 @@ impl Front {
         }
     }
 
-    fn flush(&mut self, key: Key, now: Now) {
+    fn flush(&mut self, key: Key, now: Now, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
         let before = sock.out.len();
         if before > 0 {
             if sock.out.flush(&mut sock.stream).is_err() {
-                return self.close(key);
+                return self.close(key, core);
             }
             if sock.out.len() < before {
                 sock.progress_ns = now.mono_ns;
@@ -372,16 +401,38 @@ impl Front {
                 sock.timer = Some(self.wheel.insert(due, Timer::Slow(key)));
             }
         }
-        if sock.out.is_empty() && sock.closing {
-            self.close(key);
+        if !sock.out.is_empty() || !sock.closing {
+            return;
         }
+        if !std::mem::take(&mut sock.linger) {
+            if !matches!(sock.state, State::Lingering(_)) {
+                self.close(key, core);
+            }
+            return;
+        }
+        // The peer may still be sending what was refused. Closing now would reset the connection
+        // and could eat the answer, so what comes is read and thrown away for a moment.
+        if sock.stream.shutdown(std::net::Shutdown::Write).is_err() {
+            return self.close(key, core);
+        }
+        sock.state = State::Lingering(LINGER_BYTES_MAX);
+        sock.unread = true;
+        if let Some(timer) = sock.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        sock.timer = Some(self.wheel.insert(now.mono_ns + LINGER_NS, Timer::Slow(key)));
+        self.run_later(key);
     }
 
-    fn close(&mut self, key: Key) {
+    fn close(&mut self, key: Key, core: &mut Core) {
         let Some(sock) = self.socks.remove(key) else { return };
-        if let State::Held(place, timer) = sock.state {
-            self.wheel.cancel(timer);
-            self.leave(place);
+        match sock.state {
+            State::Held(place, timer) => {
+                self.wheel.cancel(timer);
+                self.leave(place);
+            }
+            State::Client => core.forget(key),
+            State::Idle | State::Proposed | State::Streaming(_) | State::Lingering(_) => {}
         }
         if let Some(timer) = sock.timer {
             self.wheel.cancel(timer);
@@ -420,7 +471,8 @@ impl Front {
         for timer in due {
             match timer {
                 Timer::Held(key) => self.hold_ended(key, now, reader, core),
-                Timer::Slow(key) => self.slow(key, now),
+                Timer::Slow(key) => self.slow(key, now, core),
+                Timer::Stream(key) => self.pump(key, now, core),
                 Timer::Accept => {
                     self.accepting = true;
                     for at in 0..self.listeners.len() {
@@ -443,15 +495,17 @@ impl Front {
         self.resume(key, now, reader, core);
     }
 
-    fn slow(&mut self, key: Key, now: Now) {
+    fn slow(&mut self, key: Key, now: Now, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
         sock.timer = None;
         if !sock.out.is_empty() {
             let due = sock.progress_ns + OUT_STALL_NS;
             if due <= now.mono_ns {
-                return self.close(key);
+                return self.close(key, core);
             }
             sock.timer = Some(self.wheel.insert(due, Timer::Slow(key)));
+        } else if matches!(sock.state, State::Lingering(_)) {
+            self.close(key, core);
         } else if let Some(due) = sock.conn.deadline() {
             if due > now.mono_ns {
                 return self.arm_slow(key, Some(due));
@@ -460,7 +514,7 @@ impl Front {
             reply::TOO_SLOW.write(&mut self.head);
             sock.out.copy(&self.head);
             sock.closing = true;
-            self.flush(key, now);
+            self.flush(key, now, core);
         }
     }
 
@@ -473,7 +527,10 @@ impl Front {
                 if sock.unread {
                     self.read(key, now, reader, core);
                 }
-                self.flush(key, now);
+                if self.socks.get(key).is_some_and(|s| matches!(s.state, State::Streaming(_))) {
+                    self.pump(key, now, core);
+                }
+                self.flush(key, now, core);
             }
         }
         let mut sent = 0;
@@ -509,6 +566,64 @@ impl Front {
             self.resume(key, now, reader, core);
         }
         woken
+    }
+}
+
+/// Files of allocations, read and followed.
+impl Front {
+    fn files(&mut self, key: Key, form: Form, request: &FilesRequest, now: Now, core: &mut Core) {
+        let stream = match files::serve(request, &core.alloc_dir.join(&request.alloc)) {
+            Ok(Served::Stream(stream)) => stream,
+            Ok(Served::Answer(answer)) => return self.answer(key, form, answer, &core.info),
+            Err(e) => return self.answer(key, form, e.into(), &core.info),
+        };
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        self.head.clear();
+        let kind = stream.content_type;
+        serve::render_stream(form, kind, &core.info, &self.headers, &mut self.head);
+        sock.out.copy(&self.head);
+        sock.state = State::Streaming(Box::new(Streamed { stream, form }));
+        self.pump(key, now, core);
+    }
+
+    /// Moves bytes of a stream, as many as its reader takes.
+    fn pump(&mut self, key: Key, now: Now, core: &mut Core) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        let State::Streaming(streamed) = &mut sock.state else { return };
+        let chunked = !streamed.form.is_http10();
+        let mut piece = Vec::new();
+        let outcome = loop {
+            if sock.out.is_full() {
+                break Step::More;
+            }
+            piece.clear();
+            let step = streamed.stream.poll(now, &mut piece);
+            if chunked {
+                self.head.clear();
+                reply::chunk(&piece, &mut self.head);
+                sock.out.copy(&self.head);
+            } else {
+                sock.out.copy(&piece);
+            }
+            if step != Step::More {
+                break step;
+            }
+        };
+        match outcome {
+            // The socket is full: a little later, unless it is emptied before.
+            Step::More | Step::Idle => {
+                self.wheel.insert(now.mono_ns + POLL_NS, Timer::Stream(key));
+            }
+            Step::End | Step::Failed(_) => {
+                sock.closing |= !streamed.form.keep_alive || !chunked;
+                sock.state = State::Idle;
+                if chunked {
+                    sock.out.copy(reply::LAST_CHUNK);
+                }
+                self.run_later(key);
+            }
+        }
+        self.flush(key, now, core);
     }
 }
 

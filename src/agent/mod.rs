@@ -16,23 +16,39 @@ mod sock;
 mod tasks;
 mod watch;
 
+use std::io::Write;
+
 use config::Config;
 use run::End;
 
+use crate::os::clock;
+use crate::os::fs::remove_tree;
+use crate::stdx::time::Rfc3339;
+
+/// Reads the configuration again, as at the start.
+pub type Reload = Box<dyn FnMut() -> Result<Config, String>>;
+
+/// Exit status after a failure of the disk (EX_IOERR): what is on it must be looked at first.
+const EXIT_DISK: i32 = 74;
+
 /// Runs the agent until it is told to stop; the process's exit status.
-pub fn run(config: Config) -> i32 {
-    for warning in config.warnings() {
-        log::warn!("{warning}");
-    }
-    let reload = Box::new(|| log::info!("reloading the configuration"));
-    let agent = match boot::boot(&config, reload) {
+pub fn run(config: &Config, mut reload: Reload) -> i32 {
+    log_to_stderr(config);
+    let again = Box::new(move || {
+        let config = reload()?;
+        log::set_max_level(config.log_level);
+        tidy_up(&config);
+        Ok(config)
+    });
+    let agent = match boot::boot(config, again) {
         Ok(agent) => agent,
         Err(e) => {
             log::error!("{e}");
+            tidy_up(config);
             return 1;
         }
     };
-    log::info!("listening on {:?}", config.http);
+    log::info!("vardo {} listens on {:?}", crate::VERSION, config.http);
     let status = match agent.run() {
         End::Asked => 0,
         End::Poll(e) => {
@@ -41,13 +57,34 @@ pub fn run(config: Config) -> i32 {
         }
         End::Store(e) => {
             log::error!("{e}");
-            74
+            EXIT_DISK
         }
     };
+    tidy_up(config);
+    status
+}
+
+/// Removes what was made for this run alone.
+fn tidy_up(config: &Config) {
     if config.data_dir_temporary
-        && let Err(e) = crate::os::fs::remove_tree(&config.data_dir)
+        && let Err(e) = remove_tree(&config.data_dir)
     {
         log::warn!("{}: {e}", config.data_dir.display());
     }
-    status
+}
+
+/// One line per record, in the form that readers of the reference's log know:
+/// `2026-11-23T08:32:23.019Z [INFO]  agent::run: text`. `RUST_LOG` may say what is shown; the
+/// level can be changed while the agent runs, by its reload.
+fn log_to_stderr(config: &Config) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(log::LevelFilter::Trace).parse_default_env();
+    builder.format(|out, record| {
+        let time = Rfc3339(clock::wall_ns() / 1_000_000 * 1_000_000);
+        let target = record.target().trim_start_matches("vardo::");
+        writeln!(out, "{time} [{}] {target}: {}", record.level(), record.args())
+    });
+    if builder.try_init().is_ok() {
+        log::set_max_level(config.log_level);
+    }
 }

@@ -40,7 +40,7 @@ pub(super) struct Loop {
     pub(super) tasks: Tasks,
     pub(super) store: Store,
     /// Reads the configuration again.
-    pub(super) reload: Box<dyn FnMut()>,
+    pub(super) reload: super::Reload,
 }
 
 impl Loop {
@@ -108,7 +108,7 @@ impl Loop {
         self.work(now)?;
         self.commit(now)?;
         if std::mem::take(&mut self.core.reload) {
-            (self.reload)();
+            self.reload();
         }
         Ok(ended)
     }
@@ -126,8 +126,10 @@ impl Loop {
         for event in events {
             let Token(token) = event.token();
             if token & CONNS != 0 {
-                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-                self.front.ready(token & !CONNS, readable, now, reader, &mut self.core);
+                let hung_up = event.is_read_closed() || event.is_error();
+                let readable = event.is_readable() || hung_up;
+                let at = token & !CONNS;
+                self.front.ready(at, readable, hung_up, now, reader, &mut self.core);
             } else if token & TALKS != 0 {
                 self.tasks.ready(token & !TALKS, inputs);
             } else if event.token() == TOKEN_SIGNALS {
@@ -159,6 +161,21 @@ impl Loop {
             }
         }
         ended
+    }
+
+    /// Takes over what can change while the agent runs: log level, answer headers, connection
+    /// limit. The rest needs a restart. A configuration that does not load changes nothing.
+    fn reload(&mut self) {
+        match (self.reload)() {
+            Ok(config) => {
+                log::info!("the configuration was read again");
+                self.front.configure(
+                    config.response_headers.clone(),
+                    u32::try_from(config.http_max_conns_per_client).unwrap_or(u32::MAX),
+                );
+            }
+            Err(e) => log::error!("Failed to reload configs: {e}"),
+        }
     }
 
     fn feed(&mut self, now: Now, inputs: &mut Vec<ClientInput>) {

@@ -237,7 +237,7 @@ pub(super) fn render_stream(
         return;
     }
     let answer = Answer { status: 200, content_type: Some(content_type), ..Answer::default() };
-    write_head(Form { keep_alive: false, ..form }, &answer, info, extra, false, None, head);
+    write_head(form, &answer, info, extra, false, None, head);
 }
 
 fn write_head(

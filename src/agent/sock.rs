@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use mio::net::TcpStream;
 
+use super::files::OpenStream;
+use super::serve::Form;
 use super::watch::Place;
 use crate::http::Conn;
 use crate::limits::{OUT_BYTES_MAX, OUT_INLINE_MAX};
@@ -26,7 +28,16 @@ pub(super) enum State {
     /// The node works on it.
     Client,
     /// Frames or a large file are being sent.
-    Streaming,
+    Streaming(Box<Streamed>),
+    /// Refused: what the peer still sends, up to so many bytes, is thrown away.
+    Lingering(usize),
+}
+
+/// A body that is read as it is sent.
+#[derive(Debug)]
+pub(super) struct Streamed {
+    pub(super) stream: OpenStream,
+    pub(super) form: Form,
 }
 
 pub(super) struct Sock {
@@ -37,6 +48,8 @@ pub(super) struct Sock {
     pub(super) out: Out,
     /// Close when all is sent.
     pub(super) closing: bool,
+    /// Before closing, let the peer finish what it is sending.
+    pub(super) linger: bool,
     /// The socket may hold bytes that no new event will tell of.
     pub(super) unread: bool,
     /// The loop will come back to it without a new event.

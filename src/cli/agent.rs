@@ -13,7 +13,8 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
             for warning in config.warnings() {
                 session.warn(&format!("WARNING: {warning}"));
             }
-            Ok(crate::agent::run(config))
+            let given = args.positionals.clone();
+            Ok(crate::agent::run(&config, Box::new(move || Config::load(&given))))
         }
         Err(text) => {
             session.warn(&format!("==> {text}"));

@@ -23,6 +23,7 @@ use crate::stdx::{Entropy, Now, uuid};
 use crate::store::{Reader, StoreError, Table, Touched, keys};
 use blocked::Blocked;
 use broker::{Broker, Lease};
+use gc::{Collection, Progress, Thresholds};
 use heartbeat::Heartbeats;
 use view::{InFlight, NodeCache, StateView};
 
@@ -30,6 +31,9 @@ use view::{InFlight, NodeCache, StateView};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
     pub heartbeat: heartbeat::Config,
+    pub gc: gc::Thresholds,
+    /// Between two collections, in nanoseconds.
+    pub gc_interval_ns: u64,
 }
 
 /// An evaluation that is being worked on.
@@ -54,6 +58,13 @@ pub struct Server {
     again: VecDeque<String>,
     /// Superfluous evaluations, to be stored as canceled.
     cancel: Vec<Rc<str>>,
+    /// A collection under way.
+    collection: Option<Collection>,
+    /// A step of it is in the log, but not yet applied.
+    reaping: bool,
+    /// When the next one begins, mono ns.
+    gc_at: u64,
+    config: Config,
     leading: bool,
 }
 
@@ -68,20 +79,35 @@ impl Server {
             runs: BTreeMap::new(),
             again: VecDeque::new(),
             cancel: Vec::new(),
+            collection: None,
+            reaping: false,
+            gc_at: u64::MAX,
+            config,
             leading: false,
         }
     }
 
     /// Mono ns at which something is due by itself.
     pub fn deadline(&self, now: Now) -> Option<u64> {
-        let due = [self.broker.deadline(now), self.heartbeats.deadline(), self.blocked.deadline()];
-        due.into_iter().flatten().min()
+        let gc = Some(self.gc_at).filter(|at| *at != u64::MAX);
+        [self.broker.deadline(now), self.heartbeats.deadline(), self.blocked.deadline(), gc]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether there is work that waits for nothing.
     pub fn has_work(&self) -> bool {
         self.leading
-            && (self.broker.has_ready() || !self.again.is_empty() || !self.cancel.is_empty())
+            && (self.broker.has_ready()
+                || !self.again.is_empty()
+                || !self.cancel.is_empty()
+                || self.collection.is_some())
+    }
+
+    /// Collects everything that is over, however short ago.
+    pub fn force_gc(&mut self) {
+        self.collection = Some(Collection::new(Thresholds::FORCE));
     }
 
     /// A node was heard; how long it may now be silent, in nanoseconds.
@@ -95,6 +121,7 @@ impl Server {
     /// Those of the store.
     pub fn lead(&mut self, now: Now, reader: Reader<'_>) -> Result<(), StoreError> {
         self.leading = true;
+        self.gc_at = now.mono_ns.saturating_add(self.config.gc_interval_ns);
         for eval in reader.live_evals()? {
             self.take_in(&eval, now);
         }
@@ -130,6 +157,7 @@ impl Server {
         touched: &Touched,
     ) -> Result<(), StoreError> {
         self.in_flight.clear();
+        self.reaping = false;
         for id in &touched.evals_done {
             self.blocked.remove(id);
             self.broker.remove(id);
@@ -261,7 +289,35 @@ impl Server {
             out.push((node_lost(reader, &id, now, entropy)?, None));
         }
         let due = self.blocked.retry(now.mono_ns);
-        self.queue(reader, now, due)
+        self.queue(reader, now, due)?;
+        self.collect(now, reader, out)
+    }
+
+    /// One step of a garbage collection, if one is under way or due.
+    fn collect(
+        &mut self,
+        now: Now,
+        reader: Reader<'_>,
+        out: &mut Vec<Proposed>,
+    ) -> Result<(), StoreError> {
+        if self.gc_at <= now.mono_ns {
+            self.gc_at = now.mono_ns.saturating_add(self.config.gc_interval_ns);
+            self.collection.get_or_insert_with(|| Collection::new(self.config.gc));
+        }
+        let Some(collection) = &mut self.collection else { return Ok(()) };
+        // The next step must see what this one removes.
+        if self.reaping {
+            return Ok(());
+        }
+        match collection.step(reader, now.wall_ns)? {
+            Progress::Reap(command) => {
+                self.reaping = true;
+                out.push((command, None));
+            }
+            Progress::More => {}
+            Progress::Done => self.collection = None,
+        }
+        Ok(())
     }
 
     /// The plan of an evaluation was applied, or refused in part.
