@@ -1,6 +1,6 @@
 //! JSON as the API speaks it: Go's null rules, canonical printing, forgiving reading.
 //!
-//! Read with [`decode`], print with [`encode`]: both are `serde_json` with the API's rules around
+//! Read with [`decode()`], print with [`encode`]: both are `serde_json` with the API's rules around
 //! it. No other module holds a typed reader, so every type is compiled into one decoder only.
 
 mod decode;
