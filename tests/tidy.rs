@@ -305,7 +305,7 @@ fn nothing_tells_of_the_machine_it_was_written_on() {
         concat!("\"/ro", "ot/"),
         concat!("bash", "_jobs"),
         concat!("artifac", "tory"),
-        concat!("registry", " = "),
+        concat!("[regis", "tries"),
         concat!("replace", "-with"),
     ];
     let mut problems = Vec::new();

@@ -36,8 +36,8 @@ impl ApiError {
 
 /// Joins errors the way the reference prints several of them at once.
 ///
-/// `1 error occurred:\n\t* a\n\n`, `2 errors occurred:\n\t* a\n\t* b\n\n`; nested ones are pasted as
-/// they are.
+/// `1 error occurred:\n\t* a\n\n`, `2 errors occurred:\n\t* a\n\t* b\n\n`; nested ones are pasted
+/// as they are.
 pub fn multi_error(errors: &[String]) -> String {
     let mut out = match errors.len() {
         1 => "1 error occurred:\n".to_owned(),

@@ -1,7 +1,7 @@
 //! What the machine is: raw files in, the node's attributes and resources out.
 //!
-//! Nothing here is fatal and no figure is zero: what cannot be read is replaced by a cautious guess,
-//! so that a node on unusual hardware still gets work. No cloud is asked anything.
+//! Nothing here is fatal and no figure is zero: what cannot be read is replaced by a cautious
+//! guess, so that a node on unusual hardware still gets work. No cloud is asked anything.
 
 use std::collections::BTreeMap;
 

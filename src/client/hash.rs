@@ -1,4 +1,5 @@
-//! A hash that is the same on every machine and in every version (FNV-1a, 64 bits). Not for secrets.
+//! A hash that is the same on every machine and in every version (FNV-1a, 64 bits). Not for
+//! secrets.
 
 /// Takes texts and numbers; a boundary between texts counts.
 #[derive(Clone, Copy, Debug)]

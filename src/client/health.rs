@@ -49,7 +49,8 @@ impl Watch {
         Self { terms, begun: now, since: None }
     }
 
-    /// `good`: all tasks are as they should be; `failed`: one has failed for good. A verdict is final.
+    /// `good`: all tasks are as they should be; `failed`: one has failed for good. A verdict is
+    /// final.
     pub(crate) fn judge(&mut self, good: bool, failed: bool, now: u64) -> Option<bool> {
         if failed {
             return Some(false);

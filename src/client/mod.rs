@@ -456,8 +456,8 @@ impl Client {
         ClientEffect::RemoveTree { path, alloc: Some(id.to_owned()) }
     }
 
-    /// What follows from the new state of all machines: reports, collection, allocations that waited
-    /// for others.
+    /// What follows from the new state of all machines: reports, collection, allocations that
+    /// waited for others.
     fn settle(&mut self, now: Now, effects: &mut Vec<ClientEffect>) {
         let gone: Vec<String> = self
             .allocs

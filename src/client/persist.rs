@@ -45,7 +45,8 @@ struct AllocRow<'a> {
     job: Option<Rc<Job>>,
 }
 
-/// Makes sense of the rows. What cannot be read is named for deletion instead of stopping the agent.
+/// Makes sense of the rows. What cannot be read is named for deletion instead of stopping the
+/// agent.
 pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
     let mut out = Restored::default();
     let mut runs: BTreeMap<String, (Vec<u8>, RunRow)> = BTreeMap::new();

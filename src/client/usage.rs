@@ -85,8 +85,8 @@ impl HostSample {
     }
 }
 
-/// Body of `/v1/client/stats`. Without an earlier sample the rates are those since the machine's start.
-/// `mhz`: speed of one core.
+/// Body of `/v1/client/stats`. Without an earlier sample the rates are those since the machine's
+/// start. `mhz`: speed of one core.
 pub(crate) fn host_stats(
     facts: &HostFacts,
     sample: &HostSample,

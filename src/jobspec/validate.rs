@@ -197,7 +197,8 @@ fn parameterized(job: &Job, e: &mut Vec<String>) {
         .collect();
     if !both.is_empty() {
         e.push(format!(
-            "Required and optional meta keys should be disjoint. Following keys exist in both: [{}]",
+            "Required and optional meta keys should be disjoint. Following keys exist in both: \
+             [{}]",
             both.join(" ")
         ));
     }

@@ -57,7 +57,8 @@ pub struct Answer {
     /// Set by reads that can block.
     pub watch: Option<Watch>,
     pub headers: Vec<(&'static str, String)>,
-    /// Outside of the wrapped handlers: no `Vary`, no configured headers (unknown paths, redirects).
+    /// Outside of the wrapped handlers: no `Vary`, no configured headers (unknown paths,
+    /// redirects).
     pub bare: bool,
 }
 

@@ -253,7 +253,8 @@ fn requests_are_refused_as_recorded() {
             format!("{{\"Job\":{web},\"EnforceIndex\":true,\"JobModifyIndex\":1}}"),
             500,
             format!(
-                "Enforcing job modify index 1: job exists with conflicting job modify index: {modify}"
+                "Enforcing job modify index 1: job exists with conflicting job modify index: \
+                 {modify}"
             ),
         ),
         (

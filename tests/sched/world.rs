@@ -1,8 +1,8 @@
 //! The small language of the fixtures: one directive per line, `key=value` words, `#` comments.
 //!
-//! `node`, `job`, `alloc`, `deployment`, `eval`, `config`: an object with defaults. `was N`: the job
-//! as it was at version N (a copy, to be changed by `set`). `set /Json/Pointer VALUE` changes the
-//! object declared last; missing steps on the way are made. `n[1..3]` declares three nodes.
+//! `node`, `job`, `alloc`, `deployment`, `eval`, `config`: an object with defaults. `was N`: the
+//! job as it was at version N (a copy, to be changed by `set`). `set /Json/Pointer VALUE` changes
+//! the object declared last; missing steps on the way are made. `n[1..3]` declares three nodes.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
