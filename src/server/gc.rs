@@ -188,7 +188,8 @@ fn job(
     let once = matches!(head.kind, JobKind::Batch | JobKind::Sysbatch)
         && !head.periodic
         && !head.parameterized;
-    if head.status != JobStatus::Dead || !(head.stop || once) || head.submit_time > cutoff {
+    let kept = head.tagged || !(head.stop || once);
+    if head.status != JobStatus::Dead || kept || head.submit_time > cutoff {
         return Ok(());
     }
     let Some((namespace, id)) = keys::split(key) else { return Ok(()) };

@@ -42,6 +42,8 @@ pub struct JobHead {
     pub priority: u8,
     pub kind: JobKind,
     pub status: JobStatus,
+    /// Status of the version when it was registered.
+    pub registered: JobStatus,
     pub stop: bool,
     pub stable: bool,
     pub periodic: bool,
@@ -274,6 +276,7 @@ impl RowHead {
                 priority: *f.get(24)?,
                 kind: JobKind::from_byte(*f.get(25)?),
                 status: JobStatus::from_byte(a),
+                registered: JobStatus::from_byte(b),
                 stop: bit(0),
                 stable: bit(1),
                 periodic: bit(2),
@@ -339,7 +342,7 @@ impl RowHead {
                 flag(5, j.child);
                 flag(6, j.tagged);
                 flag(7, j.hidden);
-                (JOB, j.status as u8, 0)
+                (JOB, j.status as u8, j.registered as u8)
             }
             Facts::Node(n) => {
                 flag(0, n.eligible);
@@ -469,6 +472,7 @@ impl Head for Job {
                 priority: small(self.priority),
                 kind: JobKind::of(&self.kind),
                 status: JobStatus::of(&self.status),
+                registered: JobStatus::of(&self.status),
                 stop: self.stop,
                 stable: self.stable,
                 periodic: self.periodic.is_some(),

@@ -1,5 +1,6 @@
 //! Reads that decode: rows as the objects of the API.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -70,7 +71,26 @@ impl<'t> Reader<'t> {
         create_index: u64,
         version: u64,
     ) -> Result<Option<Job>, StoreError> {
-        self.get(Table::JobVersion, &keys::job_version(namespace, id, create_index, version))
+        self.version_json(namespace, id, create_index, version)?
+            .map(|json| decode(Table::JobVersion, &json))
+            .transpose()
+    }
+
+    /// The newest version lies in the job's own row, older ones have rows of theirs.
+    fn version_json(
+        &self,
+        namespace: &str,
+        id: &str,
+        create_index: u64,
+        version: u64,
+    ) -> Result<Option<Cow<'t, [u8]>>, StoreError> {
+        if let Some(row) = self.row(Table::Job, &keys::job(namespace, id))?
+            && (row.create(), row.job().version) == (create_index, version)
+        {
+            return Ok(Some(as_registered(&row)?));
+        }
+        let key = keys::job_version(namespace, id, create_index, version);
+        Ok(self.row(Table::JobVersion, &key)?.map(|row| Cow::Borrowed(row.json)))
     }
 
     /// The listed versions of a job, newest first, with their status and stability of today.
@@ -89,19 +109,12 @@ impl<'t> Reader<'t> {
         };
         let mut prefix = keys::job_versions(namespace, id);
         prefix.extend_from_slice(&newest.create().to_be_bytes());
+        out.push(newest.json.to_vec());
         for pair in self.scan(Table::JobVersion, &prefix, None, true)? {
             let (_, row) = pair?;
-            let head = row.job();
-            if head.hidden {
-                continue;
+            if !row.job().hidden {
+                out.push(current(&row)?);
             }
-            // The newest version is the job itself; the heads of older ones hold what changed
-            // since their rows were written.
-            out.push(if head.version == newest.job().version {
-                newest.json.to_vec()
-            } else {
-                current(&row)?
-            });
         }
         Ok(out)
     }
@@ -199,18 +212,17 @@ impl<'t> Reader<'t> {
         let bad = || StoreError::Damaged("an allocation's row".to_owned());
         let job = match (text(row.json, "Namespace"), text(row.json, "JobID")) {
             (Some(namespace), Some(id)) => {
-                let key = keys::job_version(&namespace, &id, head.job_create, head.job_version);
-                self.row(Table::JobVersion, &key)?
+                self.version_json(&namespace, &id, head.job_create, head.job_version)?
             }
             _ => None,
         };
         let at = usize::try_from(head.splice).map_err(|_| bad())?;
         let (front, back) = row.json.split_at_checked(at).ok_or_else(bad)?;
-        out.reserve(row.json.len() + job.map_or(0, |j| j.json.len()) + 8);
+        out.reserve(row.json.len() + job.as_ref().map_or(0, |j| j.len()) + 8);
         out.extend_from_slice(front);
         if let Some(job) = job {
             out.extend_from_slice(b"\"Job\":");
-            out.extend_from_slice(job.json);
+            out.extend_from_slice(&job);
             out.push(b',');
         }
         out.extend_from_slice(back);
@@ -304,6 +316,22 @@ pub(super) fn alloc(row: &Row<'_>) -> Result<Allocation, StoreError> {
     a.job_version = job_version;
     a.job_create_index = job_create;
     Ok(a)
+}
+
+/// The JSON of a job's row as it was when its version was registered.
+pub(super) fn as_registered<'t>(row: &Row<'t>) -> Result<Cow<'t, [u8]>, StoreError> {
+    let head = row.job();
+    if row.modify() == head.job_modify {
+        return Ok(Cow::Borrowed(row.json));
+    }
+    let modify = head.job_modify.to_string();
+    let status = format!("\"{}\"", head.registered.text());
+    splice::patch(
+        row.json,
+        &[("ModifyIndex", modify.as_bytes()), ("Stable", b"false"), ("Status", status.as_bytes())],
+    )
+    .map(Cow::Owned)
+    .ok_or_else(|| StoreError::Damaged("a job's row".to_owned()))
 }
 
 /// An older version's JSON with what its head knows better.

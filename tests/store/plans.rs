@@ -255,3 +255,43 @@ fn deployments_count_what_is_placed_and_healthy() {
     let j = w.job("web");
     assert_eq!((j.stable, j.modify_index), (true, w.index));
 }
+
+#[test]
+fn an_allocation_shows_its_job_as_it_was_registered() {
+    let mut w = World::with_node();
+    w.register(&job("web"), 1);
+    let j = w.job("web");
+    w.run(&plan(vec![alloc(1, &j, 1, 10)], vec![complete(1, &j)]));
+    let seen = |w: &World| {
+        let j = w.read(|r| r.alloc_with_job(&id(b'a', 1)).unwrap().unwrap().job.unwrap());
+        (j.status.clone(), j.version, j.modify_index, j.stable)
+    };
+    let then = ("pending".to_owned(), 0, j.modify_index, false);
+    assert_eq!(w.job("web").status, "running");
+    assert_eq!(seen(&w), then);
+    // Another version, a stop, a purge: the same.
+    let mut next = job("web");
+    next.priority = 1;
+    w.register(&next, 2);
+    assert_eq!(seen(&w), then);
+    for (purge, eval) in [(false, 3), (true, 4)] {
+        w.run(&Command::JobDeregister {
+            namespace: "default".into(),
+            id: "web".into(),
+            purge,
+            no_shutdown_delay: false,
+            eval: Some(Box::new(pending(eval, &j))),
+            wall_ns: 1,
+        });
+        assert_eq!(seen(&w), then, "{purge}");
+    }
+    // With the last allocation, the hidden version goes.
+    w.run(&Command::Reap {
+        evals: Vec::new(),
+        allocs: vec![id(b'a', 1)],
+        deployments: Vec::new(),
+        jobs: Vec::new(),
+        nodes: Vec::new(),
+    });
+    assert!(w.read(|r| r.raw(Table::JobVersion).unwrap().is_empty()));
+}

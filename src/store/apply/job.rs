@@ -46,7 +46,7 @@ impl Batch<'_> {
             self.job_eval(index, eval, index, &mut done, &mut moves)?;
         }
         if before.is_some() {
-            self.freeze_version(index, job, &key)?;
+            self.freeze_version(index, &job.namespace, &job.id, false)?;
         }
         let mut facts = JobHead {
             version: before.map_or(0, |(_, j)| j.version + 1),
@@ -59,6 +59,7 @@ impl Batch<'_> {
         }
         facts.status =
             self.reader().derive_status(&job.namespace, &job.id, &facts, before.is_some())?;
+        facts.registered = facts.status;
         let create = before.map_or(index, |(h, _)| h.create);
         let head = RowHead { create, modify: index, facts: Facts::Job(facts) };
         let json = patch(
@@ -75,8 +76,7 @@ impl Batch<'_> {
             ],
         )?;
         self.put_json(index, Table::Job, &key, head, &json)?;
-        let version = keys::job_version(&job.namespace, &job.id, create, facts.version);
-        self.put_json(index, Table::JobVersion, &version, head, &json)?;
+        self.touch(index, Table::JobVersion, &key);
         let summary = self.register_summary(index, &key, job)?;
         let mut stub = JobListStub::of(job, &summary);
         stub.create_index = create;
@@ -139,16 +139,22 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Notes in the newest version's head what became of it, before another one takes its place.
-    fn freeze_version(&mut self, index: u64, job: &Job, key: &[u8]) -> Result<(), StoreError> {
-        let Some(row) = self.reader().row(Table::Job, key)? else { return Ok(()) };
-        let version = keys::job_version(&job.namespace, &job.id, row.create(), row.job().version);
-        let head = row.head;
-        let Some(stored) = self.reader().row(Table::JobVersion, &version)? else { return Ok(()) };
-        if stored.head == head {
+    /// Gives the newest version a row of its own, before another one takes its place. The row is
+    /// the job as it was registered, its head tells what became of it.
+    fn freeze_version(
+        &mut self,
+        index: u64,
+        namespace: &str,
+        id: &str,
+        hidden: bool,
+    ) -> Result<(), StoreError> {
+        let Some(row) = self.reader().row(Table::Job, &keys::job(namespace, id))? else {
             return Ok(());
-        }
-        let json = stored.json.to_vec();
+        };
+        let facts = JobHead { hidden, ..row.job() };
+        let head = RowHead { facts: Facts::Job(facts), ..row.head };
+        let version = keys::job_version(namespace, id, row.create(), facts.version);
+        let json = typed::as_registered(&row)?.into_owned();
         self.put_json(index, Table::JobVersion, &version, head, &json)
     }
 
@@ -208,7 +214,9 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let mut prefix = keys::job_versions(namespace, id);
         prefix.extend_from_slice(&create.to_be_bytes());
-        let mut plain = 0;
+        // The newest one is the job's own row.
+        let newest = self.reader().row(Table::Job, &keys::job(namespace, id))?;
+        let mut plain = usize::from(newest.is_some_and(|row| !row.job().tagged));
         let mut old = Vec::new();
         for pair in self.reader().scan(Table::JobVersion, &prefix, None, true)? {
             let (key, row) = pair?;
@@ -333,6 +341,7 @@ impl Batch<'_> {
             ..was
         };
         facts.status = reader.derive_status(namespace, id, &facts, true)?;
+        facts.registered = facts.status;
         let (head, json) = job_row(&row, index, facts)?;
         let json = patch(Table::Job, &json, &[("VersionTag", b"null")])?;
         if was.child
@@ -342,11 +351,9 @@ impl Batch<'_> {
             moves.child(namespace, &parent, Some(was.status), Some(facts.status));
         }
         let create = row.create();
-        let job = Job { namespace: namespace.to_owned(), id: id.to_owned(), ..Job::default() };
-        self.freeze_version(index, &job, key)?;
+        self.freeze_version(index, namespace, id, false)?;
         self.put_json(index, Table::Job, key, head, &json)?;
-        let version = keys::job_version(namespace, id, create, facts.version);
-        self.put_json(index, Table::JobVersion, &version, head, &json)?;
+        self.touch(index, Table::JobVersion, key);
         self.patch_stub(key, head, &head_edits(&head, None))?;
         self.prune_versions(index, namespace, id, create)
     }
@@ -366,7 +373,12 @@ impl Batch<'_> {
         {
             moves.child(namespace, &parent, Some(row.job().status), None);
         }
+        let (create, version) = (row.create(), row.job().version);
+        if self.version_used(namespace, id, create, version)? {
+            self.freeze_version(index, namespace, id, true)?;
+        }
         self.delete(index, Table::Job, &key)?;
+        self.touch(index, Table::JobVersion, &key);
         self.delete(index, Table::JobSummary, &key)?;
         let versions = keys::job_versions(namespace, id);
         self.delete_all(index, Table::JobSubmission, &versions)?;
@@ -438,6 +450,8 @@ impl Batch<'_> {
             let json = patch(Table::Job, row.json, &edits)?;
             let head = RowHead { facts, ..row.head };
             self.put_json(index, Table::Job, &key, head, &json)?;
+            self.touch(index, Table::JobVersion, &key);
+            return Ok(Applied::Done);
         }
         let Some(row) = self.reader().row(Table::JobVersion, &at)?.filter(|r| !r.job().hidden)
         else {

@@ -175,17 +175,8 @@ impl Batch<'_> {
         {
             *at = index;
         }
-        let version = keys::job_version(
-            &alloc.namespace,
-            &alloc.job_id,
-            place.job_create_index,
-            place.job_version,
-        );
-        let reader = self.reader();
-        let row = match reader.row(Table::JobVersion, &version)? {
-            Some(row) => Some(row),
-            None => reader.row(Table::Job, &keys::job(&alloc.namespace, &alloc.job_id))?,
-        };
+        // The kind of a job does not change from version to version.
+        let row = self.reader().row(Table::Job, &keys::job(&alloc.namespace, &alloc.job_id))?;
         let kind = row.map(|r| r.job().kind).unwrap_or_default();
         let head = old.as_ref().map(|(head, _)| *head);
         self.put_alloc(index, &alloc, head, kind, By::Server, moves)?;
