@@ -205,6 +205,9 @@ fn kind_of(refusal: &str, bytes: &[u8]) -> (&'static str, Option<String>) {
     (kind, literal)
 }
 
+/// More of a number is not shown: an answer need not repeat megabytes of digits.
+const LITERAL_CHARS_MAX: usize = 80;
+
 /// The number that ends where `serde_json` says it stopped.
 fn number_before(refusal: &str, bytes: &[u8]) -> Option<String> {
     let (_, place) = refusal.rsplit_once(" at line ")?;
@@ -223,7 +226,7 @@ fn number_before(refusal: &str, bytes: &[u8]) -> Option<String> {
     let text: String = reversed.iter().rev().map(|b| char::from(*b)).collect();
     // In the case of an exponent that is too large the reader stops within the number.
     let rest = row.get(until.len()..)?.iter().copied().take_while(part_of_number);
-    let text: String = text.chars().chain(rest.map(char::from)).collect();
+    let text: String = text.chars().chain(rest.map(char::from)).take(LITERAL_CHARS_MAX).collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -862,6 +865,14 @@ mod tests {
             check::<Request>(input, &format!("error: json: cannot unmarshal {expected}"));
         }
         check::<Job>(r#"{"SubmitTime":"x"}"#, "error: parsing time \"x\"");
+    }
+
+    #[test]
+    fn long_numbers_are_not_repeated() {
+        let number = format!("1{}.5", "0".repeat(100_000));
+        let error = decode::<Vec<i64>>(format!("[{number}]").as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("json: cannot unmarshal number 1000000"), "{error}");
+        assert!(error.len() < 200, "{}", error.len());
     }
 
     #[test]
