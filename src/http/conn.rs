@@ -143,13 +143,15 @@ impl Conn {
 
     fn find_head(&mut self) -> Result<Option<head::Head>, Reject> {
         let fresh = self.buf.get(self.searched..).unwrap_or_default();
-        let ended = fresh.contains(&b'\n');
+        let line_end = fresh.iter().rposition(|b| *b == b'\n');
+        let line_end = line_end.map(|at| self.searched.saturating_add(at));
         self.searched = self.buf.len();
-        if ended {
-            head::parse(&self.buf)
-        } else {
-            head::too_large(&self.buf).map_or(Ok(None), Err)
+        // Whole lines only: what is refused does not depend on where the bytes were cut.
+        let lines = line_end.and_then(|at| self.buf.get(..=at));
+        if let Some(head) = lines.map_or(Ok(None), head::parse)? {
+            return Ok(Some(head));
         }
+        head::too_large(&self.buf).map_or(Ok(None), Err)
     }
 
     /// Drops bytes at the end of a request; what is left begins the next one.
