@@ -110,7 +110,9 @@ fn a_job_is_run_looked_at_and_stopped() {
         "{nodes}"
     );
     let node = good(&agent, &["node", "status", "-self"]);
-    for part in ["Driver Status = raw_exec", "Allocated Resources\nCPU", "10/", "running"] {
+    for part in
+        ["Driver Status = mock_driver,raw_exec", "Allocated Resources\nCPU", "10/", "running"]
+    {
         assert!(node.contains(part), "{part:?} is not in\n{node}");
     }
 

@@ -10,11 +10,12 @@ use crate::store::schema::keys;
 use crate::store::{Batch, RowHead, StoreError, Table, typed};
 
 use super::moves::Moves;
-use super::operator::IDENTITY_TTL;
 
 /// Events that a node keeps.
 const EVENTS: usize = 10;
 const SECOND: i64 = 1_000_000_000;
+/// `NodeIdentityTTL` where none is given: 24 h, in ns.
+const IDENTITY_TTL: i64 = 86_400_000_000_000;
 
 impl Batch<'_> {
     pub(super) fn node_register(
@@ -195,14 +196,21 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A pool that a node names comes to be with the node.
-    fn add_pool(&mut self, index: u64, name: &str) -> Result<(), StoreError> {
+    /// A pool that a node names comes to be with the node; the built-in ones may do so before
+    /// anything else asks for them.
+    pub(super) fn add_pool(&mut self, index: u64, name: &str) -> Result<(), StoreError> {
         let key = keys::name(name);
         if name.is_empty() || self.reader().has(Table::NodePool, &key)? {
             return Ok(());
         }
+        let description = match name {
+            status::POOL_ALL => "Node pool with all nodes in the cluster.",
+            status::POOL_DEFAULT => "Default node pool.",
+            _ => "",
+        };
         let pool = NodePool {
             name: name.to_owned(),
+            description: description.to_owned(),
             create_index: index,
             modify_index: index,
             node_identity_ttl: IDENTITY_TTL,

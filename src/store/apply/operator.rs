@@ -6,9 +6,6 @@ use crate::stdx::json::Bytes;
 use crate::store::schema::keys;
 use crate::store::{Batch, RowHead, SCHEDULER, StoreError, Table, splice};
 
-/// `NodeIdentityTTL` where none is given: 24 h, in ns.
-pub(super) const IDENTITY_TTL: i64 = 86_400_000_000_000;
-
 /// Hash of the default namespace (contract: namespaces, test vector).
 const DEFAULT_NAMESPACE_HASH: &str = "C7UbjDwBK0dK8wQq7Izg7SJIzaV+lIo2X7wRtzY3pSw=";
 
@@ -127,22 +124,8 @@ impl Batch<'_> {
             };
             self.put(index, Table::Namespace, &key, head, &namespace)?;
         }
-        for (name, description) in [
-            (status::POOL_ALL, "Node pool with all nodes in the cluster."),
-            (status::POOL_DEFAULT, "Default node pool."),
-        ] {
-            let key = keys::name(name);
-            if !self.reader().has(Table::NodePool, &key)? {
-                let pool = NodePool {
-                    name: name.to_owned(),
-                    description: description.to_owned(),
-                    node_identity_ttl: IDENTITY_TTL,
-                    create_index: index,
-                    modify_index: index,
-                    ..NodePool::default()
-                };
-                self.put(index, Table::NodePool, &key, head, &pool)?;
-            }
+        for name in [status::POOL_ALL, status::POOL_DEFAULT] {
+            self.add_pool(index, name)?;
         }
         if !self.reader().has(Table::Operator, &keys::name(SCHEDULER))? {
             let preemption_config =
