@@ -42,6 +42,11 @@ const DRAIN_NS: u64 = 2_000_000_000;
 /// Longest wait for an agent in conversation to say that it has recorded the end, in nanoseconds.
 /// It can read the file.
 const LINGER_NS: u64 = 30_000_000_000;
+/// Quiet after which memory is given back, in nanoseconds.
+const SETTLE_NS: u64 = 500_000_000;
+/// Least time between two times that memory is given back, in nanoseconds: a task that writes a
+/// line now and then shall not pay for it each time.
+const SETTLE_AGAIN_NS: u64 = 30_000_000_000;
 /// Pause between attempts to record the end on a disk that is full, in nanoseconds.
 const RETRY_NS: u64 = 1_000_000_000;
 
@@ -79,6 +84,10 @@ struct Executor {
     group: Option<Group>,
     handle: Handle,
     phase: Phase,
+    /// When memory is to be given back (monotonic), unless something happens before.
+    settle_at: Option<u64>,
+    /// When it may be given back next.
+    settle_after: u64,
 }
 
 /// Runs the executor of a run directory until its task is over. The process does nothing else.
@@ -87,13 +96,10 @@ pub fn run(run_dir: &Path) -> ExitCode {
     os::run_as_service();
     // From here on all names are relative: the length of the path does not matter to the socket.
     match std::env::set_current_dir(run_dir).and_then(|()| prepare()) {
-        Ok(mut executor) => {
-            os::trim_heap();
-            match executor.serve() {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_poll) => ExitCode::FAILURE,
-            }
-        }
+        Ok(mut executor) => match executor.serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_poll) => ExitCode::FAILURE,
+        },
         Err(_gone) => ExitCode::FAILURE,
     }
 }
@@ -129,6 +135,8 @@ fn prepare() -> io::Result<Executor> {
         group: None,
         handle,
         phase: Phase::Running { kill_at: None },
+        settle_at: Some(clock::mono_ns().saturating_add(SETTLE_NS)),
+        settle_after: 0,
     };
     match executor.start() {
         Ok(()) => executor.tell(&ExecutorEvent::Started(executor.handle.clone())),
@@ -186,6 +194,11 @@ impl Executor {
         let mut watched = Vec::with_capacity(4 + CONNS_MAX);
         loop {
             let now = clock::mono_ns();
+            if self.settle_at.is_some_and(|at| at <= now) {
+                os::give_memory_back();
+                self.settle_at = None;
+                self.settle_after = now.saturating_add(SETTLE_AGAIN_NS);
+            }
             self.on_time(now);
             if self.is_done(now) {
                 return Ok(());
@@ -203,6 +216,10 @@ impl Executor {
             }
             os::poll(&mut watched, self.timeout_ms(now))?;
             let ready = |at: usize| watched.get(at).is_some_and(|r| r.any());
+            if watched.iter().any(|r| r.any()) {
+                let quiet = clock::mono_ns().saturating_add(SETTLE_NS);
+                self.settle_at = Some(quiet.max(self.settle_after));
+            }
             for at in 0..2 {
                 if ready(2 + at) {
                     self.pump(at);
@@ -227,6 +244,7 @@ impl Executor {
             Phase::Over { retry_at: Some(at), .. } => Some(*at),
             Phase::Over { since, .. } => Some(since.saturating_add(LINGER_NS)),
         };
+        let at = at.into_iter().chain(self.settle_at).min();
         at.map_or(-1, |at| {
             i32::try_from(at.saturating_sub(now).div_ceil(1_000_000)).unwrap_or(i32::MAX)
         })

@@ -15,7 +15,7 @@ pub mod spawn;
 pub mod sysfs;
 pub mod task;
 
-pub use linux::{Ready, poll, run_as_service, trim_heap};
+pub use linux::{Ready, give_memory_back, poll, run_as_service};
 
 use std::io;
 
