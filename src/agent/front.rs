@@ -27,9 +27,9 @@ use crate::limits::{
     WAKES_PER_TURN,
 };
 use crate::routes::{Answer, FilesRequest, Outcome};
+use crate::stdx::Now;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
-use crate::stdx::Now;
 use crate::store::{Reader, Touched};
 
 /// Timers of connections.

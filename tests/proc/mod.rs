@@ -1,4 +1,6 @@
 //! Tests with real processes of the built program.
 
+mod agent;
 mod cli;
+mod durability;
 mod executor;

@@ -132,7 +132,7 @@ impl Drop for Agent {
 }
 
 /// Ports that were free a moment ago.
-fn free_ports() -> [u16; 3] {
+pub(crate) fn free_ports() -> [u16; 3] {
     let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     held.map(|l| l.local_addr().expect("its address").port())
 }

@@ -17,6 +17,20 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The body as JSON, which it must be.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// `X-Nomad-Index`.
+    pub(crate) fn index(&self) -> u64 {
+        self.header("x-nomad-index").and_then(|i| i.parse().ok()).expect("an index")
+    }
+
     /// The last header of that name (lower case).
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
@@ -54,7 +68,8 @@ pub(crate) fn send(
     read(&mut stream, method == "HEAD")
 }
 
-fn read(stream: &mut TcpStream, no_body: bool) -> io::Result<Answer> {
+/// Reads one answer; the connection may go on after it.
+pub(crate) fn read(stream: &mut TcpStream, no_body: bool) -> io::Result<Answer> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
