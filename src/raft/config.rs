@@ -107,6 +107,11 @@ impl History {
         self.0.last()
     }
 
+    /// What was in force at `index`.
+    pub(super) fn at(&self, index: Index) -> Option<&Members> {
+        self.0.iter().rev().find(|(i, _)| *i <= index).map(|(_, m)| m)
+    }
+
     pub(super) fn append(&mut self, index: Index, members: Members) {
         assert!(self.0.last().is_none_or(|(i, _)| *i < index));
         self.0.push((index, members));

@@ -204,7 +204,7 @@ impl Raft {
         self.sync_peers(index);
         let kind = EntryKind::Empty;
         self.append(cx, Entry { index, term: self.hard.term, kind, payload: [].into() });
-        self.broadcast(cx, false);
+        self.broadcast(cx);
     }
 
     /// Learns of members that came, marks those that left. New ones are probed at `next`.

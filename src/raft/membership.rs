@@ -46,7 +46,7 @@ impl Raft {
         let (term, payload) = (self.hard.term, members.encode().into());
         self.append(cx, Entry { index, term, kind: EntryKind::Members, payload });
         self.sync_peers(index);
-        self.broadcast(cx, false);
+        self.broadcast(cx);
         Ok(index..index + 1)
     }
 

@@ -259,3 +259,85 @@ fn read_entries(
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that is wrong may stop"
+)]
+mod tests {
+    use super::*;
+    use crate::raft::{Member, Members, PeerId};
+
+    fn samples() -> Vec<Message> {
+        let members = Members::lone(PeerId(u128::MAX), "h:1".into());
+        let payloads: [(EntryKind, Vec<u8>); 3] = [
+            (EntryKind::Empty, Vec::new()),
+            (EntryKind::Command, b"{}".to_vec()),
+            (EntryKind::Members, members.encode()),
+        ];
+        let entries = (6..).zip(payloads).map(|(index, (kind, payload))| Entry {
+            index,
+            term: index - 2,
+            kind,
+            payload: payload.into(),
+        });
+        let bodies = vec![
+            Body::Append { prev: 5, prev_term: 4, commit: 3, entries: entries.collect() },
+            Body::Append { prev: 0, prev_term: 0, commit: 0, entries: Vec::new() },
+            Body::AppendOk { matched: 7 },
+            Body::AppendReject { prev: 9, hint: 8, hint_term: 2 },
+            Body::Heartbeat { commit: 1, round: 2 },
+            Body::HeartbeatReply { round: 2 },
+            Body::VoteRequest { pre: true, transfer: false, campaign: 9, last: 8, last_term: 7 },
+            Body::VoteReply { pre: false, campaign: 9, granted: true },
+            Body::TimeoutNow,
+        ];
+        bodies.into_iter().map(|body| Message { term: 8, body }).collect()
+    }
+
+    #[test]
+    fn messages_read_back_and_damage_is_an_error() {
+        for m in samples() {
+            let bytes = m.encode();
+            assert_eq!(Message::decode(&bytes).as_ref(), Ok(&m));
+            for end in 0..bytes.len() {
+                if let Ok(other) = Message::decode(&bytes[..end]) {
+                    // A list of entries may end anywhere between two of them.
+                    assert!(matches!(other.body, Body::Append { .. }), "{m:?} cut at {end}");
+                }
+            }
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut damaged = bytes.clone();
+                    damaged[at] ^= 1 << bit;
+                    // Never a panic; what is read is within bounds.
+                    if let Ok(other) = Message::decode(&damaged) {
+                        assert!(other.term <= NUMBER_MAX);
+                    }
+                }
+            }
+        }
+        let mut absurd =
+            Message { term: 1, body: Body::Heartbeat { commit: 0, round: 0 } }.encode();
+        absurd[9..17].fill(0xff);
+        assert_eq!(Message::decode(&absurd), Err(WireError("number out of range")));
+        let mut long = samples().swap_remove(0).encode();
+        long[42..50].fill(0x7f);
+        assert!(Message::decode(&long).is_err());
+        assert!(Message::decode(&[99; 60]).is_err());
+    }
+
+    #[test]
+    fn memberships_read_back() {
+        let mut members = Members::lone(PeerId(1), "a:1".into());
+        members.0.insert(PeerId(2), Member { address: "b:2".into(), voter: false });
+        let bytes = members.encode();
+        assert_eq!(Members::decode(&bytes), Ok(members));
+        for end in 0..bytes.len() {
+            assert!(Members::decode(&bytes[..end]).is_err());
+        }
+        assert!(Members::decode(&u64::MAX.to_le_bytes()).is_err());
+    }
+}

@@ -192,6 +192,11 @@ impl Raft {
         self.history.current().map(|(i, m)| (*i, m))
     }
 
+    /// Membership as of an applied entry, for a snapshot there; `None` where it is no longer known.
+    pub fn members_at(&self, index: Index) -> Option<&Members> {
+        self.history.at(index)
+    }
+
     /// When the leader was last heard, in nanoseconds of the monotonic clock; 0: never.
     pub fn last_contact(&self) -> u64 {
         if self.role == Role::Leader { self.now } else { self.heard_at }

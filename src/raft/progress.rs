@@ -25,6 +25,8 @@ pub(super) struct Progress {
     /// Messages with entries that are not answered: their last entry and their bytes.
     inflight: VecDeque<(Index, usize)>,
     inflight_bytes: usize,
+    /// Commit index that was sent to it, as far as its log went then.
+    pub(super) told: Index,
     /// Heard from since the last check of the quorum.
     pub(super) active: bool,
     /// Last round of confirmation that was answered.
@@ -41,6 +43,7 @@ impl Progress {
             state: State::Probe { asked: false },
             inflight: VecDeque::new(),
             inflight_bytes: 0,
+            told: 0,
             active: true,
             round: 0,
             leaving: false,

@@ -36,16 +36,16 @@ impl Raft {
         let last = self.tail.last();
         self.lead.uncommitted.push_back((last, bytes));
         self.lead.uncommitted_bytes += bytes;
-        self.broadcast(cx, false);
+        self.broadcast(cx);
         Ok(first..last + 1)
     }
 
-    /// Sends every follower what it lacks; with `empty`, also those that lack nothing but the
-    /// commit index.
-    pub(super) fn broadcast(&mut self, cx: &mut Cx<'_>, empty: bool) {
-        let peers: Vec<PeerId> = self.lead.peers.keys().copied().collect();
-        for peer in peers {
-            self.replicate(cx, peer, empty);
+    /// Sends every follower what it lacks, be it only the commit index.
+    pub(super) fn broadcast(&mut self, cx: &mut Cx<'_>) {
+        let told = self.told_commit();
+        let peers: Vec<_> = self.lead.peers.iter().map(|(id, p)| (*id, p.told < told)).collect();
+        for (peer, untold) in peers {
+            self.replicate(cx, peer, untold);
         }
     }
 
@@ -54,6 +54,7 @@ impl Raft {
         if self.is_alone() { self.commit.min(self.tail.durable()) } else { self.commit }
     }
 
+    /// Sends a follower what it lacks. With `empty`, at least one message, if any may be sent.
     pub(super) fn replicate(&mut self, cx: &mut Cx<'_>, peer: PeerId, mut empty: bool) {
         let commit = self.told_commit();
         while let Some(p) = self.lead.peers.get_mut(&peer)
@@ -72,6 +73,7 @@ impl Raft {
                 return;
             }
             p.sent(&entries);
+            p.told = commit.min(prev + entries.len() as Index);
             // Once is enough, and a probe waits for its answer.
             let last = entries.is_empty() || p.state != State::Replicate;
             empty = false;
@@ -173,7 +175,8 @@ impl Raft {
         if p.acknowledge(matched, first) {
             self.hand_over(cx, from);
         }
-        self.replicate(cx, from, false);
+        let untold = self.lead.peers.get(&from).is_some_and(|p| p.told < self.told_commit());
+        self.replicate(cx, from, untold);
     }
 
     pub(super) fn on_append_reject(
@@ -213,7 +216,12 @@ impl Raft {
                 // All that may be sent is on its way, or lost: asking for an answer at its end
                 // finds out which.
                 let prev = p.next - 1;
-                let Some(prev_term) = self.term_at(cx, prev) else { return };
+                let Some(prev_term) = self.tail.term(cx.log, prev) else {
+                    // Trimmed meanwhile: what was lost cannot be sent again.
+                    p.probe(p.matched + 1, false);
+                    self.replicate(cx, from, true);
+                    return;
+                };
                 let commit = self.told_commit();
                 self.send(cx, from, Body::Append { prev, prev_term, commit, entries: Vec::new() });
             }
@@ -270,7 +278,7 @@ impl Raft {
         let told = self.told_commit();
         if told > self.lead.announced {
             self.lead.announced = told;
-            self.broadcast(cx, true);
+            self.broadcast(cx);
             self.settle_members(cx, told);
         }
     }

@@ -236,7 +236,8 @@ pub struct Effects {
     /// Set where role, term or known leader changed. Replies that wait for entries of an earlier
     /// term have an unknown outcome then.
     pub role: Option<Role>,
-    /// Peers that need entries which the log no longer holds: send them a snapshot.
+    /// Peers that need entries which the log no longer holds: send them a snapshot, and report
+    /// [`Input::SnapshotSent`] whatever comes of it. Nothing else is sent to them before.
     pub snapshots: Vec<PeerId>,
     /// Round of confirmation whose heartbeats are in `send_free`.
     pub(super) round: u64,

@@ -76,7 +76,7 @@ impl Stage {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
     /// To be proposed; the next step must see it applied.
-    Reap(Command),
+    Reap(Box<Command>),
     /// Nothing among the rows of this step.
     More,
     /// All tables were looked at.
@@ -127,15 +127,14 @@ impl Collection {
         let mut found = Found::default();
         let mut allocs = Allocs::new();
         let mut end = true;
-        let mut rows = 0;
-        for pair in reader.scan(stage.table(), &[], Some(&self.from), false)? {
+        let scan = reader.scan(stage.table(), &[], Some(&self.from), false)?;
+        for (rows, pair) in scan.enumerate() {
             let (key, row) = pair?;
             if rows == STEP_ROWS || found.len() >= STEP_IDS {
                 self.from = key.to_vec();
                 end = false;
                 break;
             }
-            rows += 1;
             let t = &self.thresholds;
             match stage {
                 Stage::Jobs => job(reader, key, &row, wall_ns - t.job, &mut found)?,
@@ -152,7 +151,8 @@ impl Collection {
         }
         if found.len() > 0 {
             let Found { evals, allocs, deployments, jobs, nodes } = found;
-            return Ok(Progress::Reap(Command::Reap { evals, allocs, deployments, jobs, nodes }));
+            let command = Command::Reap { evals, allocs, deployments, jobs, nodes };
+            return Ok(Progress::Reap(Box::new(command)));
         }
         Ok(if self.stage.is_none() { Progress::Done } else { Progress::More })
     }

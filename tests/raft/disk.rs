@@ -44,6 +44,14 @@ impl Disk {
         }
     }
 
+    /// Forgets entries up to `index`.
+    pub(crate) fn trim(&mut self, index: Index) {
+        if let Some(term) = self.term(index) {
+            self.base = (index, term);
+            self.entries.retain(|e| e.index > index);
+        }
+    }
+
     pub(crate) fn get(&self, index: Index) -> Option<&Entry> {
         let at = index.checked_sub(self.base.0 + 1)?;
         self.entries.get(usize::try_from(at).ok()?)

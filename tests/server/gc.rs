@@ -14,7 +14,7 @@ fn collect(w: &mut World, thresholds: Thresholds, wall_ns: i64) -> [usize; 5] {
     for _ in 0..100 {
         match w.read(|r| collection.step(r, wall_ns)).expect("reads") {
             Progress::Reap(command) => {
-                let Command::Reap { jobs, evals, allocs, deployments, nodes } = &command else {
+                let Command::Reap { jobs, evals, allocs, deployments, nodes } = &*command else {
                     panic!("{command:?}");
                 };
                 let found = [jobs.len(), evals.len(), allocs.len(), deployments.len(), nodes.len()];
