@@ -312,7 +312,7 @@ impl Server {
         match collection.step(reader, now.wall_ns)? {
             Progress::Reap(command) => {
                 self.reaping = true;
-                out.push((command, None));
+                out.push((*command, None));
             }
             Progress::More => {}
             Progress::Done => self.collection = None,
