@@ -17,12 +17,12 @@ fn empty_list(ctx: &Ctx<'_>, table: Table) -> Result {
 }
 
 /// `/v1/services`
-pub fn services(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn services(ctx: &mut Ctx<'_>) -> Result {
     empty_list(ctx, Table::Service)
 }
 
 /// `/v1/service/*`: no service registers itself yet.
-pub fn service(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn service(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_delete() {
         return Err(not_served("Deregistering of services"));
     }
@@ -30,12 +30,12 @@ pub fn service(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/scaling/policies`
-pub fn scaling_policies(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn scaling_policies(ctx: &mut Ctx<'_>) -> Result {
     empty_list(ctx, Table::ScalingPolicy)
 }
 
 /// `/v1/scaling/policy/*`
-pub fn scaling_policy(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn scaling_policy(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
@@ -44,7 +44,7 @@ pub fn scaling_policy(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/volumes`
-pub fn volumes(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn volumes(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_write() {
         return Err(not_served("Registering of volumes"));
     }
@@ -52,17 +52,17 @@ pub fn volumes(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/volume/*`, `/v1/volumes/*`
-pub fn volume(_: &mut Ctx<'_>) -> Result {
+pub(super) fn volume(_: &mut Ctx<'_>) -> Result {
     Err(not_served("Volumes beyond their list"))
 }
 
 /// `/v1/plugins`: no CSI plugin can run yet.
-pub fn plugins(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn plugins(ctx: &mut Ctx<'_>) -> Result {
     empty_list(ctx, Table::Volume)
 }
 
 /// `/v1/plugin/csi/*`
-pub fn plugin(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn plugin(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
@@ -71,7 +71,7 @@ pub fn plugin(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/search`, `/v1/search/fuzzy`
-pub fn search(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn search(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_write() {
         return Err(invalid_method());
     }
@@ -79,7 +79,7 @@ pub fn search(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/event/stream`
-pub fn events(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn events(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
@@ -87,7 +87,7 @@ pub fn events(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/acl/*`: access control is off, and cannot be turned on yet.
-pub fn acl(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn acl(ctx: &mut Ctx<'_>) -> Result {
     let known = match ctx.rest {
         "bootstrap" | "login" | "oidc/auth-url" | "oidc/complete-auth" => ctx.is_write(),
         "identity/client-introduction-token" => ctx.is_write(),
@@ -108,7 +108,7 @@ pub fn acl(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/raft/*` beyond the configuration.
-pub fn raft(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn raft(ctx: &mut Ctx<'_>) -> Result {
     match ctx.rest {
         "peer" if ctx.is_delete() => Err(not_served("Removing servers")),
         "transfer-leadership" if ctx.is_write() => Err(not_served("Moving the leadership")),
@@ -118,7 +118,7 @@ pub fn raft(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/snapshot`
-pub fn snapshot(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn snapshot(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_get() || ctx.is_write() {
         return Err(not_served("Snapshots"));
     }
@@ -126,7 +126,7 @@ pub fn snapshot(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/keyring/*`
-pub fn keyring(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn keyring(ctx: &mut Ctx<'_>) -> Result {
     match ctx.rest {
         "keys" | "rotate" => Err(not_served("The keyring")),
         rest if rest.starts_with("key/") => Err(not_served("The keyring")),
@@ -135,7 +135,7 @@ pub fn keyring(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/license`
-pub fn license(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn license(ctx: &mut Ctx<'_>) -> Result {
     match ctx.req.method {
         crate::http::Method::Get => Ok(Answer { status: 204, ..Answer::default() }.into()),
         crate::http::Method::Put => enterprise(ctx),
@@ -144,7 +144,7 @@ pub fn license(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/utilization`
-pub fn utilization(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn utilization(ctx: &mut Ctx<'_>) -> Result {
     if ctx.req.method == crate::http::Method::Post {
         return enterprise(ctx);
     }
@@ -152,7 +152,7 @@ pub fn utilization(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/upgrade-check/*`
-pub fn upgrade_check(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn upgrade_check(ctx: &mut Ctx<'_>) -> Result {
     if ctx.rest != "vault-workload-identity" {
         return Err(ApiError::not_found(format!("Path {} not found", ctx.req.path())));
     }
@@ -168,12 +168,12 @@ pub fn upgrade_check(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// Quotas, Sentinel and recommendations: the reference answers so without a licence.
-pub fn enterprise(_: &mut Ctx<'_>) -> Result {
+pub(super) fn enterprise(_: &mut Ctx<'_>) -> Result {
     Err(ApiError::missing("Nomad Enterprise only endpoint"))
 }
 
 /// `/v1/jobs/parse`
-pub fn parse(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn parse(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_write() {
         return Err(invalid_method());
     }
@@ -181,6 +181,6 @@ pub fn parse(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/ui/`
-pub fn ui(_: &mut Ctx<'_>) -> Result {
+pub(super) fn ui(_: &mut Ctx<'_>) -> Result {
     Err(not_served("The web page"))
 }

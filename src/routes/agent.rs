@@ -13,7 +13,7 @@ use crate::{API_VERSION, VERSION};
 type Result = std::result::Result<Outcome, ApiError>;
 
 /// `/v1/status/leader`
-pub fn status_leader(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn status_leader(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     match &ctx.agent.leader_addr {
         Some(addr) => Ok(Answer::json(addr).into()),
@@ -23,19 +23,19 @@ pub fn status_leader(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/status/peers`
-pub fn status_peers(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn status_peers(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     Ok(Answer::json(&[&ctx.agent.rpc_addr]).into())
 }
 
 /// `/v1/regions`
-pub fn regions(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn regions(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     Ok(Answer::json(&[&ctx.agent.region]).into())
 }
 
 /// `/v1/agent/health`
-pub fn health(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn health(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     let q = Query::new(ctx.req.query());
     let asked: Vec<_> = q.all("type").collect();
@@ -65,7 +65,7 @@ pub fn health(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/agent/members`
-pub fn members(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn members(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     let a = ctx.agent;
     let body = json!({
@@ -114,7 +114,7 @@ fn member(a: &AgentInfo) -> Value {
 }
 
 /// Host and port of `host:port`; port 0 where there is none.
-pub fn split_addr(addr: &str) -> (&str, u16) {
+pub(super) fn split_addr(addr: &str) -> (&str, u16) {
     match addr.rsplit_once(':') {
         Some((host, port)) => (host.trim_matches(['[', ']']), port.parse().unwrap_or_default()),
         None => (addr, 0),
@@ -122,7 +122,7 @@ pub fn split_addr(addr: &str) -> (&str, u16) {
 }
 
 /// `/v1/agent/servers`: the servers that this client knows.
-pub fn servers(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn servers(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_write() {
         if Query::new(ctx.req.query()).get("address").is_none() {
             return Err(ApiError::bad("missing server address"));
@@ -137,7 +137,7 @@ pub fn servers(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/agent/self`
-pub fn self_(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn self_(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     let a = ctx.agent;
     let mut body = Vec::with_capacity(a.config_json.len() + 2048);
@@ -213,7 +213,7 @@ fn stats(a: &AgentInfo) -> Value {
 }
 
 /// `/v1/agent/join`: a region has one server today, so there is nobody to join.
-pub fn join(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn join(ctx: &mut Ctx<'_>) -> Result {
     write_only(ctx)?;
     server_only(ctx)?;
     if Query::new(ctx.req.query()).get("address").is_none() {
@@ -223,7 +223,7 @@ pub fn join(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/agent/force-leave`
-pub fn force_leave(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn force_leave(ctx: &mut Ctx<'_>) -> Result {
     write_only(ctx)?;
     server_only(ctx)?;
     let q = Query::new(ctx.req.query());
@@ -241,13 +241,13 @@ pub fn force_leave(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/agent/reload`
-pub fn reload(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn reload(ctx: &mut Ctx<'_>) -> Result {
     write_only(ctx)?;
     Ok(Outcome::Reload)
 }
 
 /// `/v1/agent/schedulers`: the one scheduler of the loop, in the shape of many.
-pub fn schedulers(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn schedulers(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     if !ctx.agent.server {
         return Err(ApiError::bad("Server only endpoint"));
@@ -266,7 +266,7 @@ pub fn schedulers(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/agent/schedulers/config`
-pub fn schedulers_config(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn schedulers_config(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_write() {
         return Err(not_served("Changing the number of schedulers (the loop has one)"));
     }
@@ -285,13 +285,13 @@ pub fn schedulers_config(ctx: &mut Ctx<'_>) -> Result {
 const SCHEDULERS: [&str; 5] = ["batch", "system", "sysbatch", "service", "_core"];
 
 /// `/v1/metrics`: what can be told without a collector.
-pub fn metrics(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn metrics(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     Err(not_served("Metrics"))
 }
 
 /// `/v1/operator/raft/configuration`
-pub fn raft_configuration(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn raft_configuration(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(ApiError::new(405, ""));
     }
@@ -311,7 +311,7 @@ pub fn raft_configuration(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/autopilot/health`. Prints its fields in the order of the reference, not by name.
-pub fn autopilot_health(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn autopilot_health(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(ApiError::not_found("Invalid method"));
     }
@@ -347,7 +347,7 @@ fn quoted<T: Serialize + ?Sized>(value: &T) -> String {
 }
 
 /// `/v1/agent/pprof/*`: only the command line has a meaning here.
-pub fn pprof(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn pprof(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     if !ctx.agent.debug {
         return Err(ApiError::new(403, "Permission denied"));
@@ -359,7 +359,7 @@ pub fn pprof(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/agent/keyring/*`: there is no gossip, so it has no keys.
-pub fn gossip_keyring(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn gossip_keyring(ctx: &mut Ctx<'_>) -> Result {
     server_only(ctx)?;
     match ctx.rest {
         "list" | "install" | "use" | "remove" => {
@@ -370,13 +370,13 @@ pub fn gossip_keyring(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/agent/monitor` and others that stream the agent's log.
-pub fn monitor(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn monitor(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     Err(not_served("Following the agent's log"))
 }
 
 /// `/v1/agent/host`
-pub fn host(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn host(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     if !ctx.agent.debug {
         return Err(ApiError::new(403, "Permission denied"));

@@ -11,7 +11,7 @@ use crate::store::Table;
 type Result = std::result::Result<Outcome, ApiError>;
 
 /// `/v1/client/allocation/{id}/{op}`
-pub fn allocation(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
     let Some((alloc, op)) = ctx.rest.split_once('/') else {
         return Err(ApiError::not_found("resource not found"));
     };
@@ -86,7 +86,7 @@ fn signal(ctx: &mut Ctx<'_>, alloc: String) -> Result {
 ///
 /// # Errors
 /// 404 for one that is unknown, 500 for an id that is none.
-pub fn here(ctx: &Ctx<'_>, alloc: &str) -> std::result::Result<(), ApiError> {
+pub(super) fn here(ctx: &Ctx<'_>, alloc: &str) -> std::result::Result<(), ApiError> {
     let key = uuid_key("alloc", alloc)?;
     if ctx.reader.row(Table::Alloc, &key)?.is_none() {
         return Err(ApiError::not_found(format!("Unknown allocation \"{alloc}\"")));
@@ -95,13 +95,13 @@ pub fn here(ctx: &Ctx<'_>, alloc: &str) -> std::result::Result<(), ApiError> {
 }
 
 /// `/v1/client/gc`
-pub fn gc(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn gc(ctx: &mut Ctx<'_>) -> Result {
     node_here(ctx, 500)?;
     Ok(Outcome::Client(ClientRequest::GcAll))
 }
 
 /// `/v1/client/stats`
-pub fn stats(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn stats(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
@@ -110,7 +110,7 @@ pub fn stats(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/client/metadata`
-pub fn metadata(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn metadata(ctx: &mut Ctx<'_>) -> Result {
     match ctx.req.method {
         Method::Get => {
             node_here(ctx, 404)?;
@@ -128,7 +128,7 @@ pub fn metadata(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/client/identity*`
-pub fn identity(_: &mut Ctx<'_>) -> Result {
+pub(super) fn identity(_: &mut Ctx<'_>) -> Result {
     Err(not_served("Identities of nodes"))
 }
 
@@ -156,7 +156,7 @@ fn node_here(ctx: &Ctx<'_>, unknown: u16) -> std::result::Result<(), ApiError> {
 ///
 /// # Errors
 /// As [`here`].
-pub fn files(ctx: &Ctx<'_>, request: FilesRequest) -> Result {
+pub(super) fn files(ctx: &Ctx<'_>, request: FilesRequest) -> Result {
     here(ctx, &request.alloc)?;
     Ok(Outcome::Files(request))
 }

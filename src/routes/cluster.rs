@@ -13,7 +13,7 @@ use crate::store::{Table, keys};
 type Result = std::result::Result<Outcome, ApiError>;
 
 /// `/v1/namespaces`: by name, all of them, or those with a prefix.
-pub fn namespaces(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn namespaces(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
@@ -33,7 +33,7 @@ pub fn namespaces(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/namespace` and `/v1/namespace/{name}`
-pub fn namespace(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn namespace(ctx: &mut Ctx<'_>) -> Result {
     let exact = ctx.req.path() == "/v1/namespace";
     if ctx.is_get() && !exact {
         if ctx.rest.is_empty() {
@@ -55,7 +55,7 @@ pub fn namespace(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/operator/scheduler/configuration`
-pub fn scheduler_config(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn scheduler_config(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_get() {
         let config = ctx.reader.scheduler_config()?;
         let index = config.modify_index;
@@ -148,7 +148,7 @@ impl Autopilot {
 }
 
 /// `/v1/operator/autopilot/configuration`
-pub fn autopilot_config(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn autopilot_config(ctx: &mut Ctx<'_>) -> Result {
     let row = ctx.reader.row(Table::Operator, b"autopilot")?;
     if ctx.is_get() {
         let (create, modify) = row.as_ref().map_or((0, 0), |r| (r.create(), r.modify()));
@@ -184,7 +184,7 @@ pub fn autopilot_config(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/system/gc`
-pub fn system_gc(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn system_gc(ctx: &mut Ctx<'_>) -> Result {
     if ctx.req.method != Method::Put {
         return Err(invalid_method());
     }
@@ -192,7 +192,7 @@ pub fn system_gc(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/system/reconcile/summaries`
-pub fn reconcile_summaries(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn reconcile_summaries(ctx: &mut Ctx<'_>) -> Result {
     if ctx.req.method != Method::Put {
         return Err(invalid_method());
     }
@@ -203,7 +203,7 @@ pub fn reconcile_summaries(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/.well-known/jwks.json`: the public halves of the keys that sign identities.
-pub fn jwks(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn jwks(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
@@ -216,7 +216,7 @@ pub fn jwks(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/.well-known/openid-configuration`
-pub fn openid(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn openid(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }

@@ -13,7 +13,7 @@ use crate::store::{Table, keys};
 type Result = std::result::Result<Outcome, ApiError>;
 
 /// `/v1/node/{id}` and what lies below, told apart by suffix.
-pub fn one(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
     let rest = ctx.rest;
     for (suffix, run) in SUB {
         if let Some(id) = rest.strip_suffix(suffix) {
@@ -83,7 +83,7 @@ fn evaluate(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let evals =
         node_evals(ctx.reader, id, status::TRIGGER_NODE_UPDATE, ctx.now.wall_ns, ctx.entropy)?;
     let ids: Vec<String> = evals.iter().map(|e| e.id.clone()).collect();
-    let servers = vec![ctx.agent.rpc_addr.clone()];
+    let servers = [ctx.agent.rpc_addr.clone()];
     let dc = ctx.agent.datacenter.clone();
     let body = move |index: u64, ids: &[String]| {
         json!({
@@ -216,7 +216,7 @@ fn known(ctx: &Ctx<'_>, id: &str) -> std::result::Result<crate::api::Node, ApiEr
 }
 
 /// `/v1/node/pool/{name}` and its lists.
-pub fn pool(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn pool(ctx: &mut Ctx<'_>) -> Result {
     let rest = ctx.rest;
     if let Some(name) = rest.strip_suffix("/nodes") {
         return super::list::pool_nodes(ctx, name);
@@ -241,7 +241,7 @@ pub fn pool(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/node/pools`
-pub fn pools(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn pools(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_write() {
         return Err(not_served("Changing node pools"));
     }

@@ -13,9 +13,9 @@ use crate::store::{Table, keys};
 type Result = std::result::Result<Outcome, ApiError>;
 
 /// Largest sum of keys and values of one variable, in bytes. Source: the API.
-pub const VARIABLE_BYTES_MAX: usize = 65_536;
+pub(super) const VARIABLE_BYTES_MAX: usize = 65_536;
 /// Longest path, in characters. Source: the API.
-pub const PATH_CHARS_MAX: usize = 128;
+pub(super) const PATH_CHARS_MAX: usize = 128;
 
 /// What a PUT may say. Its path is ignored, its namespace wins over the query's.
 #[derive(Default, Deserialize)]
@@ -27,7 +27,7 @@ struct PutBody {
 }
 
 /// `/v1/var/{path}`
-pub fn one(ctx: &mut Ctx<'_>) -> Result {
+pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
     if ctx.rest.is_empty() {
         return Err(ApiError::bad("missing variable path"));
     }
