@@ -2,6 +2,7 @@
 //! ones that follow it, and changes of stored allocations merged by id.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use crate::api::{
     AllocMetric, Allocation, DesiredUpdates, Evaluation, Job, PlanAnnotations, status,
@@ -10,6 +11,7 @@ use crate::command::{AllocStop, Plan};
 use crate::stdx::json::Time;
 use crate::stdx::{Entropy, uuid};
 
+use super::preempt;
 use super::reconcile::{Delay, Delayed};
 
 /// Reschedules that are due within this time of each other share one evaluation, in nanoseconds.
@@ -36,6 +38,11 @@ impl Changes {
         &mut self.list[at]
     }
 
+    /// Whether an allocation is to stop.
+    pub(super) fn stops(&self, id: &str) -> bool {
+        self.at.get(id).is_some_and(|at| !self.list[*at].desired_status.is_empty())
+    }
+
     pub(super) fn add(&mut self, change: AllocStop) {
         assert!(!self.at.contains_key(&change.id), "an allocation is patched once");
         self.at.insert(change.id.clone(), self.list.len());
@@ -57,6 +64,8 @@ pub(super) struct Result {
     /// Computed classes of nodes with whether they could run the job.
     pub(super) classes: BTreeMap<String, bool>,
     pub(super) escaped: bool,
+    /// Allocations of other jobs that had to go.
+    pub(super) preempted: Vec<Rc<Allocation>>,
 }
 
 /// The plan of an evaluation before anything is decided.
@@ -87,7 +96,7 @@ pub(super) fn complete(
         modify_time: now,
         plan_annotations: Some(Box::new(PlanAnnotations {
             desired_tg_updates: result.updates.into(),
-            ..PlanAnnotations::default()
+            preempted_allocs: result.preempted.iter().map(|a| preempt::stub(a)).collect(),
         })),
         queued_allocations: result.queued.into(),
         snapshot_index: index,

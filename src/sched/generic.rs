@@ -9,6 +9,7 @@ use crate::stdx::{Entropy, uuid};
 
 use super::build::Draft;
 use super::finish::{self, Changes};
+use super::preempt::{self, Rivals, Victims};
 use super::reconcile::{self, Cluster, Input, NodeState, Outcome, Place};
 use super::reschedule;
 use super::select::{Placer, Wish};
@@ -55,7 +56,7 @@ pub(super) fn run(
     }
     stop(&outcome, nodes.placer.as_mut(), &mut changes);
     let delayed = std::mem::take(&mut outcome.delayed);
-    let follow_ups = finish::follow_ups(eval, delayed, &mut changes, seed.wall_ns, entropy);
+    let mut follow_ups = finish::follow_ups(eval, delayed, &mut changes, seed.wall_ns, entropy);
     let groups = job.iter().flat_map(|j| j.task_groups.iter());
     result.queued = groups.map(|g| (g.name.clone(), 0)).collect();
     if let (Some(job), Some(placer)) = (live, nodes.placer) {
@@ -70,10 +71,12 @@ pub(super) fn run(
             plan: &mut plan,
             result: &mut result,
             now: seed.wall_ns,
-            entropy,
+            entropy: &mut *entropy,
+            rivals: preempt::enabled(&view.config(), &job.kind).then(|| Rivals::new(view, job)),
         };
         work.update_in_place(&outcome.in_place);
         work.place_all(&outcome.places);
+        follow_ups.extend(work.evaluations_of_victims());
     }
     plan.stops = changes.into_list();
     plan.deployment = outcome.deployment.map(Box::new);
@@ -185,6 +188,8 @@ struct Work<'a, 'w> {
     result: &'w mut finish::Result,
     now: i64,
     entropy: &'w mut dyn Entropy,
+    /// Where the job may preempt others.
+    rivals: Option<Rivals<'a>>,
 }
 
 impl<'a> Work<'a, '_> {
@@ -223,6 +228,13 @@ impl<'a> Work<'a, '_> {
         }
     }
 
+    fn evaluations_of_victims(&mut self) -> Vec<Evaluation> {
+        match &mut self.rivals {
+            Some(rivals) => rivals.evaluations(self.eval, self.now, self.entropy),
+            None => Vec::new(),
+        }
+    }
+
     fn not_placed(&mut self, place: &Place) {
         *self.result.queued.entry(place.group.clone()).or_insert(0) += 1;
         if let Some(previous) = place.previous.as_ref().filter(|_| place.reschedule) {
@@ -239,7 +251,15 @@ impl<'a> Work<'a, '_> {
         if let Some(previous) = place.previous.as_ref().filter(|_| place.stop_previous) {
             self.placer.stop(previous);
         }
-        let (found, mut metric) = self.placer.find(&self.wish(place, group));
+        let wish = self.wish(place, group);
+        let (mut found, mut metric) = self.placer.find(&wish);
+        let mut victims = None;
+        if let Some(rivals) = self.rivals.as_mut().filter(|_| found.is_none())
+            && let Some((at, chosen, seen)) = self.placer.find_evicting(&wish, rivals, self.changes)
+        {
+            chosen.allocs.iter().for_each(|v| self.placer.fleet.stop(v));
+            (found, metric, victims) = (Some(at), seen, Some(chosen));
+        }
         let given = found.and_then(|at| Some((at, self.placer.take(group, at)?)));
         let asked = self.placer.asks[group].group;
         let Some((at, resources)) = given else {
@@ -266,6 +286,14 @@ impl<'a> Work<'a, '_> {
         let id = uuid::new(self.entropy);
         let node = self.placer.fleet.node(at);
         let mut placement = draft.place(id, node, resources, metric);
+        if let (Some(victims), Some(rivals)) = (victims, &mut self.rivals) {
+            let alloc = &mut placement.alloc;
+            rivals.evict(&victims, &alloc.id, self.changes);
+            alloc.preempted_allocations = ids(&victims);
+            let updates = self.result.updates.entry(place.group.clone()).or_default();
+            updates.preemptions += u64::try_from(victims.allocs.len()).unwrap_or(u64::MAX);
+            self.result.preempted.extend(victims.allocs);
+        }
         if let Some(previous) = &place.previous {
             placement.alloc.previous_allocation.clone_from(&previous.id);
             if place.stop_previous {
@@ -300,4 +328,8 @@ impl<'a> Work<'a, '_> {
             prefer: sticky.and_then(|p| fleet.position(&p.node_id)),
         }
     }
+}
+
+fn ids(victims: &Victims) -> crate::stdx::json::List<String> {
+    victims.allocs.iter().map(|a| a.id.clone()).collect()
 }

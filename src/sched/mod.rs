@@ -4,8 +4,8 @@
 //! through [`Entropy`]. Entry: [`schedule`]. The parts, in the order in which a plan comes about:
 //! `generic` and `system` drive one evaluation; `reconcile` says what should change for the job;
 //! `fleet` holds the nodes as columns; `ask`, `feasible`, `rank` and `select` find a node for each
-//! placement; `build` writes the allocation. [`fit`] is shared with the store, which checks each
-//! plan again.
+//! placement, `preempt` the ones that must go for it; `build` writes the allocation. [`fit`] is
+//! shared with the store, which checks each plan again.
 
 mod ask;
 mod build;
@@ -17,6 +17,7 @@ pub mod fit;
 mod fleet;
 mod generic;
 mod ports;
+mod preempt;
 mod rank;
 mod reconcile;
 mod reschedule;

@@ -43,6 +43,8 @@ pub(super) struct Parts {
     pub(super) penalty: bool,
     pub(super) affinity: Option<f64>,
     pub(super) spread: Option<f64>,
+    /// Others must go for it.
+    pub(super) preemption: Option<f64>,
 }
 
 /// The mean of what counts. Neutral scorers show 0 and do not count.
@@ -54,6 +56,7 @@ pub(super) fn combine(p: &Parts) -> Scores {
         p.penalty.then_some(-1.0),
         p.affinity,
         p.spread.filter(|s| *s != 0.0),
+        p.preemption,
     ];
     let (mut sum, mut n) = (0.0, 0.0);
     for score in counted.into_iter().flatten() {
@@ -67,7 +70,7 @@ pub(super) fn combine(p: &Parts) -> Scores {
         penalty: Some(if p.penalty { -1.0 } else { 0.0 }),
         affinity: Some(p.affinity.unwrap_or(0.0)),
         spread: p.spread.filter(|s| *s != 0.0),
-        preemption: None,
+        preemption: p.preemption,
         mean: sum / n,
     }
 }

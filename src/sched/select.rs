@@ -9,8 +9,10 @@ use super::View;
 use super::ask::{Ask, Level};
 use super::device;
 use super::feasible::{self, Place};
+use super::finish::Changes;
 use super::fit;
 use super::fleet::{Fleet, Wants};
+use super::preempt::{Rivals, Victims};
 use super::rank::{self, Algorithm, Parts};
 use super::rng::Rng;
 use super::tally::{Scores, Tally};
@@ -180,6 +182,65 @@ impl<'a> Placer<'a> {
         (found, self.metric(&tally))
     }
 
+    /// The second pass, where nothing was found: the best node on which others can make room.
+    pub(super) fn find_evicting(
+        &mut self,
+        wish: &Wish,
+        rivals: &mut Rivals<'_>,
+        stopped: &Changes,
+    ) -> Option<(u32, Victims, AllocMetric)> {
+        let mut tally = Tally::default();
+        let limit = self.limit(wish.group);
+        let mut best: Option<(f64, u32, Victims)> = None;
+        let mut ranked = 0;
+        for at in self.order.clone() {
+            if ranked == limit {
+                break;
+            }
+            let Some((score, victims)) = self.evict_on(wish, at, rivals, stopped, &mut tally)
+            else {
+                continue;
+            };
+            ranked += 1;
+            if best.as_ref().is_none_or(|(b, _, _)| score > *b) {
+                best = Some((score, at, victims));
+            }
+        }
+        let (_, at, victims) = best?;
+        Some((at, victims, self.metric(&tally)))
+    }
+
+    /// Whether others can make room on one node, and what the node is then worth.
+    pub(super) fn evict_on(
+        &mut self,
+        wish: &Wish,
+        at: u32,
+        rivals: &mut Rivals<'_>,
+        stopped: &Changes,
+        tally: &mut Tally,
+    ) -> Option<(f64, Victims)> {
+        tally.evaluated += 1;
+        let place = self.place(wish.group, at);
+        let node = self.fleet.node(at).clone();
+        let ask = &mut self.asks[wish.group];
+        feasible::check(&mut self.job, ask, &node, place, wish.index).ok()?;
+        let devices = self.apart_from_size(wish.group, at, &node).ok()?;
+        let capacity = self.fleet.capacity(at).clone();
+        let need = self.asks[wish.group].need(capacity.core_mhz);
+        let mut used = self.fleet.load(at).used;
+        let victims = rivals.choose(&node.id, &capacity, &used, &need, stopped)?;
+        used.add(&need);
+        for victim in &victims.allocs {
+            if let Some(r) = &victim.allocated_resources {
+                used.sub(&fit::need(r));
+            }
+        }
+        let score = rank::fit(self.algorithm, &capacity, &used);
+        let scores = self.scores(wish, at, Fit { score, devices }, Some(victims.score));
+        tally.score(at, scores);
+        Some((scores.mean, victims))
+    }
+
     pub(super) fn metric(&self, tally: &Tally) -> AllocMetric {
         tally.metric(&self.base, |at| self.fleet.node(at).id.clone())
     }
@@ -257,21 +318,26 @@ impl<'a> Placer<'a> {
     /// The score of one node; `None` where it cannot take the placement, which `tally` then shows.
     fn rank(&mut self, wish: &Wish, at: u32, tally: &mut Tally) -> Option<Scores> {
         let fit = self.fits(wish, at, tally)?;
+        let scores = self.scores(wish, at, fit, None);
+        tally.score(at, scores);
+        Some(scores)
+    }
+
+    fn scores(&mut self, wish: &Wish, at: u32, fit: Fit, preemption: Option<f64>) -> Scores {
         let ask = &mut self.asks[wish.group];
         let node = self.fleet.node(at);
         let devices = (ask.device_weights > 0.0).then(|| fit.devices / ask.device_weights);
         let collisions = self.of_group[wish.group][at as usize];
         let spread = (!ask.spreads.is_empty()).then(|| ask.spreads.score(node));
-        let scores = rank::combine(&Parts {
+        rank::combine(&Parts {
             fit: fit.score,
             devices,
             anti_affinity: rank::anti_affinity(collisions, ask.count),
             penalty: wish.penalty.contains(&at),
             affinity: (!ask.affinities.is_empty()).then(|| ask.affinities.score(node)),
             spread,
-        });
-        tally.score(at, scores);
-        Some(scores)
+            preemption,
+        })
     }
 
     /// Feasibility and room alone: system jobs.
@@ -302,7 +368,19 @@ impl<'a> Placer<'a> {
     }
 
     fn room(&mut self, group: usize, at: u32, node: &Node) -> Result<Fit, String> {
+        let devices = self.apart_from_size(group, at, node)?;
         let capacity = self.fleet.capacity(at).clone();
+        let mut used = self.fleet.load(at).used;
+        used.add(&self.asks[group].need(capacity.core_mhz));
+        match capacity.exceeded(&used) {
+            Some(dimension) => Err(dimension.to_owned()),
+            None => Ok(Fit { score: rank::fit(self.algorithm, &capacity, &used), devices }),
+        }
+    }
+
+    /// Room for what cannot be shared: ports, devices, cores. Returns the matched weight of
+    /// device affinities.
+    fn apart_from_size(&mut self, group: usize, at: u32, node: &Node) -> Result<f64, String> {
         let ask = &self.asks[group];
         let load = self.fleet.load(at);
         if let Some(ports) = load.ports.as_ref().filter(|_| !ask.networks.is_empty()) {
@@ -321,12 +399,7 @@ impl<'a> Placer<'a> {
                 return Err("cores".to_owned());
             }
         }
-        let mut used = load.used;
-        used.add(&ask.need(capacity.core_mhz));
-        match capacity.exceeded(&used) {
-            Some(dimension) => Err(dimension.to_owned()),
-            None => Ok(Fit { score: rank::fit(self.algorithm, &capacity, &used), devices }),
-        }
+        Ok(devices)
     }
 
     /// Gives a placement its ports, cores and devices on the node that was found, and counts it.
@@ -405,6 +478,7 @@ impl<'a> Placer<'a> {
 }
 
 /// Outcome of the check for room.
+#[derive(Clone, Copy, Debug)]
 struct Fit {
     score: f64,
     /// Matched weight of device affinities.

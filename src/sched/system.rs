@@ -14,6 +14,7 @@ use crate::stdx::{Entropy, uuid};
 use super::build::Draft;
 use super::finish::{self, Changes};
 use super::fit;
+use super::preempt::{self, Rivals};
 use super::reconcile::{self, Disconnect, NodeState};
 use super::rollout::{self, Rollout};
 use super::select::{Placer, Wish};
@@ -56,6 +57,7 @@ pub(super) fn run(
             complete: current.is_some(),
             now: seed.wall_ns,
             entropy: &mut *entropy,
+            rivals: preempt::enabled(&view.config(), &job.kind).then(|| Rivals::new(view, job)),
         };
         work.run(&allocs);
         exhausted = std::mem::take(&mut work.exhausted);
@@ -176,6 +178,8 @@ struct Work<'a, 'w> {
     complete: bool,
     now: i64,
     entropy: &'w mut dyn Entropy,
+    /// Where the job may preempt others.
+    rivals: Option<Rivals<'w>>,
 }
 
 /// One group's part of the comparison.
@@ -213,6 +217,9 @@ impl Work<'_, '_> {
         }
         if !self.result.failed.is_empty() {
             (self.result.classes, self.result.escaped) = self.placer.eligibility();
+        }
+        if let Some(rivals) = &mut self.rivals {
+            self.plan.evals.extend(rivals.evaluations(self.eval, self.now, self.entropy));
         }
         if let Some(d) = self.deployment.take() {
             self.plan.deployment = Some(Box::new(d));
@@ -412,6 +419,7 @@ impl Work<'_, '_> {
         }
         let asked = diff.missing.len().saturating_sub(search.filtered_missing);
         diff.updates.place = u64::try_from(asked).unwrap_or(u64::MAX);
+        diff.updates.preemptions = u64::try_from(search.preempted).unwrap_or(u64::MAX);
         let placed = self.plan.places.len() - placed_before;
         let total = nodes.saturating_sub(search.filtered_missing);
         let fits = placed + diff.current.len() + diff.in_place.len() + diff.done;
@@ -464,7 +472,20 @@ impl Work<'_, '_> {
     ) -> bool {
         let wish = Wish { group: slot.group, index: slot.index, ..Wish::default() };
         let mut tally = Tally::default();
-        let given = match self.placer.fits_on(&wish, slot.node, &mut tally) {
+        let mut fits = self.placer.fits_on(&wish, slot.node, &mut tally);
+        let mut victims = None;
+        if !fits
+            && !tally.any_filtered()
+            && let Some(rivals) = &mut self.rivals
+        {
+            let mut seen = Tally::default();
+            victims = self.placer.evict_on(&wish, slot.node, rivals, self.changes, &mut seen);
+            if let Some((_, victims)) = &victims {
+                victims.allocs.iter().for_each(|v| self.placer.fleet.stop(v));
+                (fits, tally) = (true, seen);
+            }
+        }
+        let given = match fits {
             true => self.placer.take(slot.group, slot.node),
             false => None,
         };
@@ -503,6 +524,13 @@ impl Work<'_, '_> {
         let id = uuid::new(self.entropy);
         let metric = self.placer.metric(&tally);
         let mut placement = draft.place(id, self.placer.fleet.node(slot.node), resources, metric);
+        if let (Some((_, victims)), Some(rivals)) = (victims, &mut self.rivals) {
+            let alloc = &mut placement.alloc;
+            rivals.evict(&victims, &alloc.id, self.changes);
+            alloc.preempted_allocations = victims.allocs.iter().map(|a| a.id.clone()).collect();
+            search.preempted += victims.allocs.len();
+            self.result.preempted.extend(victims.allocs);
+        }
         if let Some(before) = before {
             placement.alloc.previous_allocation.clone_from(&before.id);
         }
@@ -528,4 +556,5 @@ struct Search {
     filtered_missing: usize,
     exhausted: Option<AllocMetric>,
     exhausted_nodes: usize,
+    preempted: usize,
 }

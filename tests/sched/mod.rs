@@ -13,7 +13,7 @@ use std::path::Path;
 
 use world::World;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "place.txt",
     "constraints.txt",
     "rank.txt",
@@ -23,6 +23,7 @@ const FILES: [&str; 9] = [
     "update.txt",
     "deployment.txt",
     "system.txt",
+    "preempt.txt",
 ];
 
 #[test]

@@ -1,8 +1,9 @@
 //! The small language of the fixtures: one directive per line, `key=value` words, `#` comments.
 //!
-//! `node`, `job`, `alloc`, `deployment`, `eval`, `config`: an object with defaults. `was N`: the
-//! job as it was at version N (a copy, to be changed by `set`). `set /Json/Pointer VALUE` changes
-//! the object declared last; missing steps on the way are made. `n[1..3]` declares three nodes.
+//! `node`, `job`, `other` (a job that stands in the way), `alloc`, `deployment`, `eval`, `config`:
+//! an object with defaults. `was N`: the job as it was at version N (a copy, to be changed by
+//! `set`). `set /Json/Pointer VALUE` changes the object declared last; missing steps on the way are
+//! made. `n[1..3]` declares three nodes.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,6 +21,8 @@ pub const NOW: i64 = 1_700_000_000_000_000_000;
 pub struct World {
     pub nodes: Vec<Rc<Node>>,
     pub job: Option<Rc<Job>>,
+    /// Jobs that stand in the way.
+    pub others: Vec<Rc<Job>>,
     pub allocs: Vec<Rc<Allocation>>,
     pub deployment: Option<Deployment>,
     pub config: SchedulerConfiguration,
@@ -31,7 +34,7 @@ impl View for World {
         100
     }
     fn job(&self, _: &str, id: &str) -> Option<Rc<Job>> {
-        self.job.clone().filter(|j| j.id == id)
+        self.job.iter().chain(&self.others).find(|j| j.id == id).cloned()
     }
     fn nodes(&self) -> Rc<[Rc<Node>]> {
         self.nodes.clone().into()
@@ -127,7 +130,7 @@ fn directive(word: &str, rest: &str, objects: &mut Vec<Object>) -> Result<(), St
                 push(name, value);
             }
         }
-        "job" => push(name.clone(), job(&name, &words)?),
+        "job" | "other" => push(name.clone(), job(&name, &words)?),
         "was" => {
             let found = objects.iter().find(|o| o.kind == "job").ok_or("was before job")?;
             let mut value = found.value.clone();
@@ -269,7 +272,7 @@ fn job(name: &str, w: &BTreeMap<String, String>) -> Result<Value, String> {
         group["Update"] = update;
     }
     Ok(json!({
-        "ID": name, "Name": name, "Namespace": "default", "Type": kind, "Priority": 50,
+        "ID": name, "Name": name, "Namespace": "default", "Type": kind, "Priority": number(w, "priority", 50)?,
         "Datacenters": word(w, "dc", "*").split(',').collect::<Vec<_>>(),
         "NodePool": word(w, "pool", "default"), "Stop": word(w, "stop", "false") == "true",
         "Version": version, "CreateIndex": 5, "ModifyIndex": 50,
@@ -316,6 +319,9 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
                     world.eval.kind.clone_from(&j.kind);
                     world.job = Some(j);
                 }
+            }
+            "other" => {
+                world.others.push(Rc::new(serde_json::from_value(o.value).map_err(read)?));
             }
             "alloc" => {
                 let a = alloc(&o, world.job.as_ref(), &versions)?;
