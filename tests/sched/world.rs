@@ -272,7 +272,8 @@ fn job(name: &str, w: &BTreeMap<String, String>) -> Result<Value, String> {
         group["Update"] = update;
     }
     Ok(json!({
-        "ID": name, "Name": name, "Namespace": "default", "Type": kind, "Priority": number(w, "priority", 50)?,
+        "ID": name, "Name": name, "Namespace": "default", "Type": kind,
+        "Priority": number(w, "priority", 50)?,
         "Datacenters": word(w, "dc", "*").split(',').collect::<Vec<_>>(),
         "NodePool": word(w, "pool", "default"), "Stop": word(w, "stop", "false") == "true",
         "Version": version, "CreateIndex": 5, "ModifyIndex": 50,
