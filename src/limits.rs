@@ -94,3 +94,11 @@ pub const LOG_ENTRIES_KEPT: u64 = 10_240;
 pub const LOG_ENTRIES_TRIMMED: u64 = 1024;
 /// How long a full disk is left alone before the next try without a new request, in nanoseconds.
 pub const FULL_DISK_RETRY_NS: u64 = SECOND;
+
+// ---- Keys ---------------------------------------------------------------------------------------
+
+/// Age at which a root key is due for rotation, in nanoseconds. Source: the reference's default of
+/// 720 h.
+pub const ROOT_KEY_ROTATION_NS: i64 = 720 * 3600 * 1_000_000_000;
+/// Public keys may be cached for at least this many seconds.
+pub const JWKS_MAX_AGE_MIN_S: i64 = 900;

@@ -16,7 +16,7 @@ use crate::client::{Client, ClientEffect, ClientInput, ClientRequest};
 use crate::command::{AllocClientState, Applied, Command};
 use crate::limits::FULL_DISK_RETRY_NS;
 use crate::routes::{AgentInfo, Answer, Reply};
-use crate::server::{Server, client_update_evals, node_evals};
+use crate::server::{Server, client_update_evals, first_key, node_evals};
 use crate::stdx::json::Time;
 use crate::stdx::slab::Key;
 use crate::stdx::{Entropy, Now, json};
@@ -421,6 +421,9 @@ impl Core {
             }
             let wall_ns = now.wall_ns;
             self.propose(Command::Bootstrap { wall_ns }, Waiter::Nobody);
+            if let Some(key) = first_key(reader, now, &mut *self.entropy)? {
+                self.propose(key, Waiter::Nobody);
+            }
         } else if let Some(server) = &mut self.server {
             server.touched(now, reader, touched)?;
         }

@@ -50,3 +50,30 @@ pub struct ScalingPolicy {
     #[serde(rename = "Type")]
     pub kind: String,
 }
+
+/// What is told of a key that signs workload identities.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RootKeyMeta {
+    /// Of the encryption that the reference couples with it: always `aes256-gcm`.
+    pub algorithm: String,
+    pub create_index: u64,
+    /// ns since the epoch.
+    pub create_time: i64,
+    #[serde(rename = "KeyID")]
+    pub key_id: String,
+    pub modify_index: u64,
+    /// ns since the epoch at which a prepublished key becomes active; 0: none.
+    pub publish_time: i64,
+    /// `active`, `inactive`, `prepublished`, `rekeying` or `deprecated`.
+    pub state: String,
+}
+
+/// The row of a root key: what is told of it and what checks its signatures, never its secret.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RootKey {
+    pub meta: RootKeyMeta,
+    /// Ed25519, 32 bytes.
+    pub public_key: Bytes,
+}

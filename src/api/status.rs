@@ -76,3 +76,6 @@ pub const ALLOC_IN_PLACE: &str = "alloc updating in-place";
 pub const ALLOC_NODE_TAINTED: &str = "alloc not needed as node is tainted";
 pub const ALLOC_RESCHEDULED: &str = "alloc was rescheduled because it failed";
 pub const ALLOC_RECONNECTED: &str = "alloc not needed due to disconnected client reconnect";
+
+/// State of the root key that signs now.
+pub const KEY_ACTIVE: &str = "active";

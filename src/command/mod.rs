@@ -10,6 +10,7 @@ use crate::api::{
     DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, Job, JobSubmission, JobVersionTag,
     Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration, TaskState, Variable,
 };
+use crate::stdx::json::Bytes;
 
 /// One entry of the log. Encoded as JSON: one codec in the binary, readable dumps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,6 +154,14 @@ pub enum Command {
     /// Writes the rows that every cluster has (default namespace, pools, scheduler configuration)
     /// where they are missing. The first entry of a new leader.
     Bootstrap {
+        wall_ns: i64,
+    },
+    /// The key that signs workload identities, where none is active. The secret (an Ed25519 seed
+    /// in base64) goes to a table that no answer is served from.
+    RootKey {
+        id: String,
+        public: Bytes,
+        secret: String,
         wall_ns: i64,
     },
 }

@@ -125,15 +125,6 @@ pub(super) fn snapshot(ctx: &mut Ctx<'_>) -> Result {
     Err(invalid_method())
 }
 
-/// `/v1/operator/keyring/*`
-pub(super) fn keyring(ctx: &mut Ctx<'_>) -> Result {
-    match ctx.rest {
-        "keys" | "rotate" => Err(not_served("The keyring")),
-        rest if rest.starts_with("key/") => Err(not_served("The keyring")),
-        _ => Err(invalid_method()),
-    }
-}
-
 /// `/v1/operator/license`
 pub(super) fn license(ctx: &mut Ctx<'_>) -> Result {
     match ctx.req.method {

@@ -1,7 +1,7 @@
-//! Namespaces, the operator's settings, the system's housekeeping, and public keys.
+//! Namespaces, the operator's settings, and the system's housekeeping.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Answer, Ctx, Outcome, Watch, invalid_method, not_served};
 use crate::api::{ApiError, SchedulerConfiguration};
@@ -200,19 +200,6 @@ pub(super) fn reconcile_summaries(ctx: &mut Ctx<'_>) -> Result {
         Box::new(Command::ReconcileSummaries),
         Box::new(|_, _, _| Ok(Answer::empty())),
     ))
-}
-
-/// `/.well-known/jwks.json`: the public halves of the keys that sign identities.
-pub(super) fn jwks(ctx: &mut Ctx<'_>) -> Result {
-    if !ctx.is_get() {
-        return Err(invalid_method());
-    }
-    // Identities are not signed yet, so there is no key to publish.
-    let mut answer = Answer::json(&json!({ "keys": Vec::<Value>::new() }))
-        .query(ctx.reader.table_index(Table::Operator))
-        .watching(Watch::Tables(Table::Operator.bit()));
-    answer.headers.push(("Cache-Control", "max-age=900".to_owned()));
-    Ok(answer.into())
 }
 
 /// `/.well-known/openid-configuration`

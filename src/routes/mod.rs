@@ -15,6 +15,7 @@ mod cluster;
 mod deployments;
 mod evals;
 mod jobs;
+mod keyring;
 mod list;
 mod nodes;
 mod page;

@@ -5,7 +5,7 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, list, nodes, variables,
+    jobs, keyring, list, nodes, variables,
 };
 use crate::api::ApiError;
 
@@ -18,7 +18,7 @@ pub struct Route {
 
 /// Every path that is known, by name.
 pub const ROUTES: &[Route] = &[
-    r("/.well-known/jwks.json", cluster::jwks),
+    r("/.well-known/jwks.json", keyring::jwks),
     r("/.well-known/openid-configuration", cluster::openid),
     r("/ui/", absent::ui),
     r("/v1/acl/", absent::acl),
@@ -65,7 +65,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/nodes", list::nodes),
     r("/v1/operator/autopilot/configuration", cluster::autopilot_config),
     r("/v1/operator/autopilot/health", agent::autopilot_health),
-    r("/v1/operator/keyring/", absent::keyring),
+    r("/v1/operator/keyring/", keyring::keyring),
     r("/v1/operator/license", absent::license),
     r("/v1/operator/raft/", absent::raft),
     r("/v1/operator/scheduler/configuration", cluster::scheduler_config),

@@ -47,7 +47,6 @@ impl Draft<'_> {
             node_name: node.name.clone(),
             resources: Some(sum(self.group, &resources)),
             shared_resources: Some(shared(&resources)),
-            signing_key_id: node.identity_signing_key_id.clone(),
             task_group: self.group.name.clone(),
             task_resources: self
                 .group

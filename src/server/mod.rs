@@ -5,6 +5,7 @@ pub mod blocked;
 pub mod broker;
 pub mod gc;
 pub mod heartbeat;
+mod keyring;
 mod node_evals;
 mod reports;
 mod view;
@@ -12,6 +13,7 @@ mod view;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+pub use keyring::first_key;
 pub use node_evals::node_evals;
 pub use reports::client_update_evals;
 

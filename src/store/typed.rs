@@ -12,11 +12,13 @@ use super::schema::{ix, keys};
 use super::{StoreError, Table, splice};
 use crate::api::{
     Allocation, Deployment, Evaluation, Job, JobSubmission, JobSummary, Namespace, Node, NodePool,
-    SchedulerConfiguration, Variable,
+    RootKey, SchedulerConfiguration, Variable, status,
 };
 
 /// Key of the scheduler's configuration in [`Table::Operator`].
 pub const SCHEDULER: &str = "scheduler";
+/// What the keys of root keys begin with in [`Table::Operator`]; their id follows.
+pub const KEYRING: &str = "keyring/";
 
 /// The one place where rows become values.
 pub(super) fn decode<T: DeserializeOwned>(table: Table, json: &[u8]) -> Result<T, StoreError> {
@@ -306,6 +308,20 @@ impl<'t> Reader<'t> {
     /// Defaults (all zero) before the first leader has written it.
     pub fn scheduler_config(&self) -> Result<SchedulerConfiguration, StoreError> {
         Ok(self.get(Table::Operator, &keys::name(SCHEDULER))?.unwrap_or_default())
+    }
+
+    /// The keys that sign workload identities, by id.
+    pub fn root_keys(&self) -> Result<Vec<RootKey>, StoreError> {
+        self.scan(Table::Operator, KEYRING.as_bytes(), None, false)?
+            .map(|pair| decode(Table::Operator, pair?.1.json))
+            .collect()
+    }
+
+    /// Id of the key that signs now; `None` before the first leader has written it.
+    pub fn signing_key(&self) -> Result<Option<String>, StoreError> {
+        let keys = self.root_keys()?;
+        let active = keys.into_iter().find(|k| k.meta.state == status::KEY_ACTIVE);
+        Ok(active.map(|k| k.meta.key_id))
     }
 }
 

@@ -9,6 +9,7 @@ use vardo::command::{Command, Placement, Plan};
 use vardo::http::conn::{Conn, Event};
 use vardo::http::{Method, Request};
 use vardo::routes::{AgentInfo, Answer, Ctx, Outcome, Params, Watch, dispatch};
+use vardo::stdx::json::Bytes;
 use vardo::stdx::{Entropy, Now};
 use vardo::store::{Options, Store, Table};
 
@@ -480,4 +481,54 @@ fn strings(list: &[&str]) -> Vec<String> {
 #[test]
 fn methods_are_told_apart() {
     assert_eq!(request("POST", "/v1/jobs?x=y", "{}").method, Method::Post);
+}
+
+#[test]
+fn public_keys_are_published_and_secrets_are_not() {
+    let mut s = Server::new("keys");
+    let a = s.get("/.well-known/jwks.json");
+    assert_eq!((a.status, text(&a).as_str()), (200, r#"{"keys":[]}"#));
+    let created = 1_795_426_609_000_000_000 - 3_600_000_000_000;
+    let command = {
+        let snap = s.store.as_ref().unwrap().snap().unwrap();
+        let now = Now { mono_ns: 1, wall_ns: created };
+        vardo::server::first_key(snap.reader(), now, &mut s.chance).unwrap().unwrap()
+    };
+    let Command::RootKey { id, secret, .. } = &command else { panic!("{command:?}") };
+    // The test vector of RFC 8032, 7.1, whatever chance has drawn.
+    let public = [
+        0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07,
+        0x3a, 0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07,
+        0x51, 0x1a,
+    ];
+    s.apply(&Command::RootKey {
+        id: id.clone(),
+        public: Bytes(public.to_vec()),
+        secret: secret.clone(),
+        wall_ns: created,
+    });
+    let a = s.get("/.well-known/jwks.json");
+    assert_eq!(
+        text(&a),
+        format!(
+            "{{\"keys\":[{{\"use\":\"sig\",\"kty\":\"OKP\",\"crv\":\"Ed25519\",\
+             \"alg\":\"EdDSA\",\"kid\":\"{id}\",\
+             \"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}}]}}"
+        )
+    );
+    assert_eq!(a.index, Some(s.index));
+    assert!(matches!(a.watch, Some(Watch::Tables(m)) if m == Table::Operator.bit()));
+    // Half of what is left of 720 h.
+    assert_eq!(a.headers, [("Cache-Control", format!("max-age={}", 719 * 3600 / 2))]);
+    let a = s.get("/v1/operator/keyring/keys");
+    assert_eq!(
+        json(&a),
+        serde_json::json!([{ "Algorithm": "aes256-gcm", "CreateIndex": s.index,
+            "CreateTime": created, "KeyID": id, "ModifyIndex": s.index, "PublishTime": 0,
+            "State": "active" }])
+    );
+    assert_eq!(a.index, Some(s.index));
+    let snap = s.store.as_ref().unwrap().snap().unwrap();
+    let now = Now::default();
+    assert_eq!(vardo::server::first_key(snap.reader(), now, &mut s.chance).unwrap(), None);
 }

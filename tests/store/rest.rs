@@ -2,7 +2,8 @@
 
 use vardo::api::{Namespace, NodePool, SchedulerConfiguration, Variable, VariableLock};
 use vardo::command::{Applied, Command};
-use vardo::store::{Table, keys};
+use vardo::stdx::json::Bytes;
+use vardo::store::{KEYRING, Table, keys};
 
 use super::{WALL, World, job};
 
@@ -189,4 +190,54 @@ fn batching_does_not_show() {
         };
         assert_eq!(bytes(&one), bytes(&all), "{table:?}");
     }
+}
+
+#[test]
+fn the_first_root_key_stays_and_its_secret_is_in_no_row() {
+    let mut w = World::new();
+    w.run(&Command::Bootstrap { wall_ns: WALL });
+    let early = super::node(1);
+    w.run(&super::register_node(&early));
+    let key = |n: u8, secret: &str| Command::RootKey {
+        id: super::id(b'k', n),
+        public: Bytes(vec![n; 32]),
+        secret: secret.into(),
+        wall_ns: WALL,
+    };
+    assert_eq!(w.run(&key(1, "c2VjcmV0")), Applied::Done);
+    let at = w.index;
+    assert_eq!(w.run(&key(2, "b3RoZXI=")), Applied::Nothing);
+    assert_eq!(w.touched.tables, 0);
+    let late = super::node(2);
+    w.run(&super::register_node(&late));
+    w.run(&Command::NodeStatus {
+        id: early.id.clone(),
+        status: "ready".into(),
+        event: None,
+        wall_ns: WALL,
+        evals: vec![],
+    });
+    w.register(&job("web"), 1);
+    let j = w.job("web");
+    w.run(&super::plan(vec![super::alloc(1, &j, 2, 10)], vec![super::complete(1, &j)]));
+    assert_eq!(w.alloc(1).signing_key_id, super::id(b'k', 1));
+    w.read(|r| {
+        let keys = r.root_keys().unwrap();
+        assert_eq!(keys.len(), 1);
+        let meta = &keys[0].meta;
+        assert_eq!((meta.create_index, meta.modify_index, meta.create_time), (at, at, WALL));
+        assert_eq!((meta.algorithm.as_str(), meta.state.as_str()), ("aes256-gcm", "active"));
+        assert_eq!(keys[0].public_key.0, [1; 32]);
+        let row = format!("{KEYRING}{}", super::id(b'k', 1));
+        assert_eq!(r.secret(Table::Operator, row.as_bytes()).unwrap(), Some("c2VjcmV0"));
+        for table in Table::ALL {
+            for pair in r.scan(table, b"", None, false).unwrap() {
+                let text = String::from_utf8(pair.unwrap().1.json.to_vec()).unwrap();
+                assert!(!text.contains("c2VjcmV0"), "{text}");
+            }
+        }
+        for id in [&early.id, &late.id] {
+            assert_eq!(r.node(id).unwrap().unwrap().identity_signing_key_id, super::id(b'k', 1));
+        }
+    });
 }

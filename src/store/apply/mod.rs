@@ -106,6 +106,9 @@ impl Batch<'_> {
                 Ok(if changed { Applied::Done } else { Applied::Nothing })
             }
             Command::Bootstrap { .. } => self.bootstrap(index),
+            Command::RootKey { id, public, secret, wall_ns } => {
+                self.root_key(index, id, public, secret, *wall_ns)
+            }
         }
     }
 }

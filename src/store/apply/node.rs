@@ -57,6 +57,7 @@ impl Batch<'_> {
                 }
             }
         }
+        self.name_signer(&mut node)?;
         let changed = old.as_ref() != Some(&node);
         if changed {
             self.put_node(index, &key, node)?;
@@ -168,6 +169,7 @@ impl Batch<'_> {
         let before: Node = typed::decode(Table::Node, row.json)?;
         let mut node = before.clone();
         change(&mut node);
+        self.name_signer(&mut node)?;
         let changed = node != before;
         if changed {
             self.put_node(index, &key, node)?;
@@ -185,6 +187,15 @@ impl Batch<'_> {
         self.put_evals(index, evals, &mut moves)?;
         self.settle(index, moves)?;
         Ok(if changed || !evals.is_empty() { Applied::Done } else { Applied::Nothing })
+    }
+
+    /// Names the key that signs the node's identity. The first node of a cluster is known before
+    /// the first key is, so a later change catches up.
+    fn name_signer(&self, node: &mut Node) -> Result<(), StoreError> {
+        if node.identity_signing_key_id.is_empty() {
+            node.identity_signing_key_id = self.reader().signing_key()?.unwrap_or_default();
+        }
+        Ok(())
     }
 
     fn put_node(&mut self, index: u64, key: &[u8], mut node: Node) -> Result<(), StoreError> {
@@ -230,6 +241,7 @@ fn keep_server_part(node: &mut Node, old: &Node) {
     node.last_alloc_update_index = old.last_alloc_update_index;
     node.last_missed_heartbeat_index = old.last_missed_heartbeat_index;
     node.status_updated_at = old.status_updated_at;
+    node.identity_signing_key_id.clone_from(&old.identity_signing_key_id);
     node.events.clone_from(&old.events);
 }
 

@@ -65,13 +65,14 @@ impl Batch<'_> {
         for update in &plan.deployment_updates {
             self.update_deployment(index, update, wall_ns, &mut moves)?;
         }
+        let signer = self.reader().signing_key()?.unwrap_or_default();
         let mut placed: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
         for part in parts.values() {
             for stop in &part.stops {
                 self.stop_alloc(index, stop, wall_ns, &mut moves)?;
             }
             for place in &part.places {
-                if self.place_alloc(index, place, wall_ns, &mut moves)? {
+                if self.place_alloc(index, place, &signer, wall_ns, &mut moves)? {
                     let a = &place.alloc;
                     placed.entry(&a.deployment_id).or_default().push(Placed {
                         group: a.task_group.clone(),
@@ -134,11 +135,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Writes a new allocation, or an update in place. True where it is new to its deployment.
+    /// Writes a new allocation, whose identities the key `signer` signs, or an update in place.
+    /// True where it is new to its deployment.
     fn place_alloc(
         &mut self,
         index: u64,
         place: &Placement,
+        signer: &str,
         wall_ns: i64,
         moves: &mut Moves,
     ) -> Result<bool, StoreError> {
@@ -155,6 +158,7 @@ impl Batch<'_> {
             None => {
                 alloc.create_index = index;
                 alloc.create_time = wall_ns;
+                signer.clone_into(&mut alloc.signing_key_id);
                 if alloc.client_status.is_empty() {
                     status::CLIENT_PENDING.clone_into(&mut alloc.client_status);
                 }
