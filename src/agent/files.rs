@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, ApiError>;
 
 /// What becomes of a request.
 #[derive(Debug)]
-pub enum Served {
+pub(super) enum Served {
     /// A whole answer.
     Answer(Answer),
     /// The beginning of one: status 200, and a body of unknown length.
@@ -30,7 +30,7 @@ pub enum Served {
 
 /// A body that is read, and perhaps awaited, piece by piece.
 #[derive(Debug)]
-pub struct OpenStream {
+pub(super) struct OpenStream {
     /// The answer's `Content-Type`.
     pub content_type: &'static str,
     files: AllocFiles,
@@ -41,7 +41,7 @@ impl OpenStream {
     /// Appends the next piece, at most one frame of 64 KiB of data. To be called again at once
     /// after [`Step::More`] (if the reader keeps up), after
     /// [`crate::client::file_stream::POLL_NS`] on [`Step::Idle`]; anything else is the end.
-    pub fn poll(&mut self, now: Now, out: &mut Vec<u8>) -> Step {
+    pub(super) fn poll(&mut self, now: Now, out: &mut Vec<u8>) -> Step {
         self.cursor.poll(now, &mut self.files, out)
     }
 }
@@ -50,7 +50,7 @@ impl OpenStream {
 ///
 /// # Errors
 /// For `ls`, `stat`, `stream` and `logs`; those of `cat` and `readat` are the body of a 200.
-pub fn serve(request: &FilesRequest, alloc_dir: &Path) -> Result<Served> {
+pub(super) fn serve(request: &FilesRequest, alloc_dir: &Path) -> Result<Served> {
     match open(request, alloc_dir) {
         Err(e) if request.op.tells_errors_as_text() => {
             Ok(Served::Answer(Answer::text(200, e.text)))

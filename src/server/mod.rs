@@ -33,7 +33,7 @@ use view::{InFlight, NodeCache, StateView};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
     pub heartbeat: heartbeat::Config,
-    pub gc: gc::Thresholds,
+    pub gc: Thresholds,
     /// Between two collections, in nanoseconds.
     pub gc_interval_ns: u64,
 }

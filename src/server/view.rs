@@ -12,7 +12,7 @@ use crate::store::{Reader, StoreError, Table, keys};
 
 /// Nodes decoded once, kept while their rows stay as they are.
 #[derive(Default)]
-pub struct NodeCache {
+pub(super) struct NodeCache {
     /// Index of the node table that `list` shows.
     index: u64,
     known: BTreeMap<Vec<u8>, (u64, Rc<Node>)>,
@@ -47,13 +47,13 @@ impl NodeCache {
 
 /// Plans between their proposal and their commit.
 #[derive(Default)]
-pub struct InFlight {
+pub(super) struct InFlight {
     placed: BTreeMap<String, Vec<Rc<Allocation>>>,
     stopped: BTreeSet<String>,
 }
 
 impl InFlight {
-    pub fn add(&mut self, plan: &Plan) {
+    pub(super) fn add(&mut self, plan: &Plan) {
         for p in &plan.places {
             self.placed.entry(p.alloc.node_id.clone()).or_default().push(Rc::new(p.alloc.clone()));
         }
@@ -61,13 +61,13 @@ impl InFlight {
     }
 
     /// All of them were applied or refused.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.placed.clear();
         self.stopped.clear();
     }
 }
 
-pub struct StateView<'s> {
+pub(super) struct StateView<'s> {
     reader: Reader<'s>,
     nodes: Rc<[Rc<Node>]>,
     in_flight: &'s InFlight,
@@ -79,7 +79,7 @@ pub struct StateView<'s> {
 impl<'s> StateView<'s> {
     /// # Errors
     /// Those of the store.
-    pub fn new(
+    pub(super) fn new(
         reader: Reader<'s>,
         cache: &mut NodeCache,
         in_flight: &'s InFlight,
@@ -91,7 +91,7 @@ impl<'s> StateView<'s> {
 
     /// # Errors
     /// The first failed read since the view was made.
-    pub fn check(self) -> Result<(), StoreError> {
+    pub(super) fn check(self) -> Result<(), StoreError> {
         self.fault.into_inner().map_or(Ok(()), Err)
     }
 

@@ -7,7 +7,7 @@ use vardo::command::{AllocStop, Placement, Plan};
 
 use super::world::{NOW, World};
 
-pub fn plan(world: &World, plan: &Plan) -> String {
+pub(super) fn plan(world: &World, plan: &Plan) -> String {
     let mut out = String::new();
     for stop in &plan.stops {
         writeln!(out, "change {}", change(stop)).unwrap();

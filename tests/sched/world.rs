@@ -15,10 +15,10 @@ use vardo::sched::{Seed, View, schedule};
 use vardo::stdx::Entropy;
 
 /// The time of every run, in nanoseconds.
-pub const NOW: i64 = 1_700_000_000_000_000_000;
+pub(super) const NOW: i64 = 1_700_000_000_000_000_000;
 
 #[derive(Default)]
-pub struct World {
+pub(super) struct World {
     pub nodes: Vec<Rc<Node>>,
     pub job: Option<Rc<Job>>,
     /// Jobs that stand in the way.
@@ -59,7 +59,7 @@ impl View for World {
 }
 
 /// Ids in order: `00000001-…`.
-pub struct Count(pub u32);
+pub(super) struct Count(pub u32);
 
 impl Entropy for Count {
     fn fill(&mut self, out: &mut [u8]) {
@@ -72,15 +72,15 @@ impl Entropy for Count {
 }
 
 impl World {
-    pub fn plan(&self) -> Plan {
+    pub(super) fn plan(&self) -> Plan {
         schedule(self, &self.eval, Seed { rng: 7, wall_ns: NOW }, &mut Count(0))
     }
 
-    pub fn run(&self) -> String {
+    pub(super) fn run(&self) -> String {
         super::show::plan(self, &self.plan())
     }
 
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut objects: Vec<Object> = Vec::new();
         for line in text.lines().skip(1) {
             let line = line.trim();
