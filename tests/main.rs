@@ -1,5 +1,12 @@
 //! All integration tests, in one program.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a failed step of a test ends it, and says what it saw"
+)]
+
 mod golden;
 mod http;
 mod jobspec;

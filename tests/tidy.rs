@@ -175,7 +175,7 @@ fn parts_use_each_other_only_as_the_design_says() {
                     let rest = path.strip_prefix(*edge);
                     rest.is_some_and(|r| r.is_empty() || r.starts_with("::"))
                 };
-                if !own && !plain && !allowed.iter().any(|e| fits(&e)) {
+                if !own && !plain && !allowed.iter().any(fits) {
                     let (file, text) = (&source.name, path.as_str());
                     problems.push(format!(
                         "{file}:{line}: {part} uses {text}, pass a value in or change the design"

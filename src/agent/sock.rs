@@ -207,7 +207,7 @@ mod tests {
         let mut out = Out::default();
         out.copy(b"head");
         out.body(Body::Bytes(big.clone()));
-        out.shared(shared.clone());
+        out.shared(shared);
         out.copy(b"tail");
         let total = out.len();
 

@@ -45,7 +45,7 @@ pub fn node_evals(
         priority: job.priority,
         kind: job.kind.clone(),
         triggered_by: trigger.to_owned(),
-        job_id: job.id.clone(),
+        job_id: job.id,
         node_id: node_id.to_owned(),
         node_modify_index: node.modify_index,
         status: status::EVAL_PENDING.to_owned(),

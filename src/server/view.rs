@@ -67,11 +67,14 @@ impl InFlight {
     }
 }
 
+/// Namespace, id, create index and version of a job.
+type Version = (String, String, u64, u64);
+
 pub(super) struct StateView<'s> {
     reader: Reader<'s>,
     nodes: Rc<[Rc<Node>]>,
     in_flight: &'s InFlight,
-    jobs: RefCell<BTreeMap<(String, String, u64, u64), Option<Rc<Job>>>>,
+    jobs: RefCell<BTreeMap<Version, Option<Rc<Job>>>>,
     /// The first read that failed; what the scheduler then decided counts for nothing.
     fault: RefCell<Option<StoreError>>,
 }

@@ -74,7 +74,7 @@ fn a_lone_voter_elects_itself_and_commits_in_one_step() {
     let mut raft = Raft::new(ME, disk.start(), Config::default()).unwrap();
     assert_eq!(raft.deadline(), 0);
     let out = step(&mut raft, &disk, Input::Tick);
-    assert_eq!((raft.role(), raft.term(), out.apply.clone()), (Role::Leader, 3, 6..7));
+    assert_eq!((raft.role(), raft.term(), out.apply), (Role::Leader, 3, 6..7));
 }
 
 #[test]

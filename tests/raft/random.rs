@@ -124,7 +124,7 @@ impl Run {
                 .map_or(0, |(_, m)| m.voters().count());
             let shrinks = matches!(what, "demote" | "remove");
             let removed = what == "remove" && whom <= 3;
-            if !(shrinks && voters <= 3) && !removed {
+            if !(removed || shrinks && voters <= 3) {
                 self.c.change(leader, what, whom);
             }
         }

@@ -12,7 +12,7 @@ const UNKNOWN: &str = "11111111-2222-3333-4444-555555555555";
 /// A server with one allocation of the job `web`, whose task is called the same.
 fn server(name: &str) -> Server {
     let mut s = Server::new(name);
-    let done = s.register(job("web"));
+    let done = s.register(&job("web"));
     let created = done["JobModifyIndex"].as_u64().unwrap();
     let node = vardo::api::Node {
         id: NODE.to_owned(),
@@ -129,7 +129,7 @@ fn parameters_reach_the_agent() {
                 from_end: true,
                 plain: true,
                 follow: true,
-                ..base.clone()
+                ..base
             },
         ),
     ];

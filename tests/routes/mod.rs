@@ -114,7 +114,7 @@ impl Server {
         (ids.collect(), a.next_token)
     }
 
-    fn register(&mut self, job: serde_json::Value) -> serde_json::Value {
+    fn register(&mut self, job: &serde_json::Value) -> serde_json::Value {
         let body = serde_json::json!({ "Job": job }).to_string();
         let a = self.ask("PUT", "/v1/jobs", &body);
         assert_eq!(a.status, 200, "{}", text(&a));
@@ -151,7 +151,7 @@ fn job(id: &str) -> serde_json::Value {
 #[test]
 fn a_job_is_registered_read_and_purged() {
     let mut s = Server::new("job");
-    let done = s.register(job("web"));
+    let done = s.register(&job("web"));
     let index = s.index;
     assert_eq!(done["Index"], index);
     assert_eq!(done["JobModifyIndex"], index);
@@ -180,12 +180,12 @@ fn a_job_is_registered_read_and_purged() {
     assert_eq!((&versions["Diffs"], &versions["Index"]), (&serde_json::Value::Null, &index.into()));
 
     // The same spec again: an evaluation, no new version.
-    let again = s.register(job("web"));
+    let again = s.register(&job("web"));
     assert_eq!(json(&s.get("/v1/job/web"))["Version"], 0);
     assert_eq!(again["Index"], s.index);
     let mut changed = job("web");
     changed["TaskGroups"][0]["Count"] = 2.into();
-    s.register(changed);
+    s.register(&changed);
     assert_eq!(json(&s.get("/v1/job/web"))["Version"], 1);
     let back = s.ask("PUT", "/v1/job/web/revert", r#"{"JobID":"web","JobVersion":0}"#);
     assert_eq!(back.status, 200, "{}", text(&back));
@@ -227,7 +227,7 @@ fn a_job_is_registered_read_and_purged() {
 #[test]
 fn requests_are_refused_as_recorded() {
     let mut s = Server::new("refused");
-    s.register(job("web"));
+    s.register(&job("web"));
     let modify = s.index;
     let web = job("web").to_string();
     for (method, target, body, status, want) in [
@@ -345,7 +345,7 @@ fn jobs_are_listed_page_by_page() {
     let mut s = Server::new("jobs");
     assert_eq!(text(&s.get("/v1/jobs")), "[]");
     for id in ["c", "a/1", "b", "a"] {
-        s.register(job(id));
+        s.register(&job(id));
     }
     assert_eq!(s.ids("/v1/jobs"), (strings(&["a", "a/1", "b", "c"]), None));
     assert_eq!(s.ids("/v1/jobs?reverse=true").0, strings(&["c", "b", "a/1", "a"]));
@@ -377,7 +377,7 @@ fn jobs_are_listed_page_by_page() {
 #[test]
 fn allocations_and_evaluations_are_listed_by_age_or_by_prefix() {
     let mut s = Server::new("allocs");
-    let eval = s.register(job("web"))["EvalID"].as_str().unwrap().to_owned();
+    let eval = s.register(&job("web"))["EvalID"].as_str().unwrap().to_owned();
     let created = s.index;
     let node = Node {
         id: NODE.to_owned(),

@@ -65,7 +65,7 @@ fn a_node_that_cannot_take_its_part_refuses_it() {
     // 600 of 1000 MHz, then 500 more: node 1 refuses, node 2 takes its part.
     w.run(&plan(vec![alloc(1, &j, 1, 600)], Vec::new()));
     let both = vec![alloc(2, &j, 1, 500), alloc(3, &j, 2, 500)];
-    let applied = w.run(&plan(both.clone(), vec![complete(1, &j)]));
+    let applied = w.run(&plan(both, vec![complete(1, &j)]));
     assert_eq!(refused(applied), (vec![id(b'd', 1)], w.index));
     w.read(|r| {
         assert!(r.alloc(&id(b'a', 2)).unwrap().is_none());
