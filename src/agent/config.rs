@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use log::LevelFilter;
 
 use super::config_keys::{KEYS, Kind, Use};
-use super::config_tree::{Block, Tree, boolean, scalar};
+use super::config_tree::{Block, Tree, boolean};
 use crate::stdx::json::Any;
 use crate::stdx::{duration, parse_bool};
 
@@ -43,11 +43,12 @@ impl Config {
         &self.warnings
     }
 
-    /// Checks what was read. `host` is what the machine says of itself.
-    pub(super) fn build(tree: &Tree, host: &Host) -> Result<Self, String> {
+    /// Checks what was read. `asked` is what files and flags say, `tree` that over the defaults of
+    /// the mode, `host` what the machine says of itself.
+    pub(super) fn build(tree: &Tree, asked: &Tree, host: &Host) -> Result<Self, String> {
         check_served(tree, host)?;
         let settings = settings(tree, host)?;
-        let mut warnings: Vec<String> = tree
+        let mut warnings: Vec<String> = asked
             .given_with(Use::Idle)
             .map(|name| format!("{name} is set and has no effect in this version"))
             .collect();
@@ -95,10 +96,6 @@ pub struct Settings {
     pub node_name: String,
     pub log_level: LevelFilter,
     pub enable_debug: bool,
-    /// True: an interrupt drains and leaves before the end.
-    pub leave_on_interrupt: bool,
-    /// As `leave_on_interrupt`, for SIGTERM.
-    pub leave_on_terminate: bool,
     /// Added to every answer of the API. Names and values hold no control characters.
     pub response_headers: Vec<(String, String)>,
     /// Open connections of one address; 0: no limit.
@@ -108,23 +105,12 @@ pub struct Settings {
     pub raw_exec: RawExec,
     /// `config` of every `plugin` block, by name.
     pub plugins: BTreeMap<String, Any>,
-    pub telemetry: Telemetry,
-    pub ui_enabled: bool,
-    pub show_cli_hints: bool,
 }
 
 /// The server's part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     pub enabled: bool,
-    /// Servers that a new region starts with; 1 here.
-    pub bootstrap_expect: u32,
-    /// Below `data_dir` unless given.
-    pub data_dir: PathBuf,
-    /// None: as many as processors.
-    pub num_schedulers: Option<u32>,
-    /// Empty: all.
-    pub enabled_schedulers: Vec<String>,
     pub node_gc_threshold_ns: i64,
     pub job_gc_interval_ns: i64,
     pub job_gc_threshold_ns: i64,
@@ -135,32 +121,12 @@ pub struct Server {
     pub min_heartbeat_ttl_ns: i64,
     pub max_heartbeats_per_second: f64,
     pub failover_heartbeat_ttl_ns: i64,
-    pub enable_event_broker: bool,
-    /// Events that the stream can go back.
-    pub event_buffer_size: u32,
     pub job_default_priority: i64,
     pub job_max_priority: i64,
     /// Instances of one job.
     pub job_max_count: i64,
     /// Bytes of a kept job source.
     pub job_max_source_bytes: u64,
-    pub job_tracked_versions: u32,
-    /// Used where the state holds no scheduler configuration yet.
-    pub scheduler: SchedulerDefaults,
-}
-
-/// `default_scheduler_config`: what was given of it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SchedulerDefaults {
-    /// `binpack` or `spread`.
-    pub algorithm: Option<String>,
-    pub memory_oversubscription: Option<bool>,
-    pub reject_job_registration: Option<bool>,
-    pub pause_eval_broker: Option<bool>,
-    pub preempt_batch: Option<bool>,
-    pub preempt_service: Option<bool>,
-    pub preempt_sysbatch: Option<bool>,
-    pub preempt_system: Option<bool>,
 }
 
 /// The node's part.
@@ -183,8 +149,6 @@ pub struct Client {
     pub memory_total_mb: i64,
     /// 0: as the system says.
     pub disk_total_mb: i64,
-    /// 0: as the system says.
-    pub disk_free_mb: i64,
     /// 1 to 65535, min not above max.
     pub min_dynamic_port: u16,
     pub max_dynamic_port: u16,
@@ -195,55 +159,18 @@ pub struct Client {
     /// As written, checked: `22,80,8000-9000`.
     pub reserved_ports: String,
     pub max_kill_timeout_ns: i64,
-    pub gc_interval_ns: i64,
     /// Terminal allocations that stay on disk.
     pub gc_max_allocs: usize,
-    /// False: the node's id comes from the machine's own.
-    pub no_host_uuid: bool,
-    pub disable_remote_exec: bool,
     /// Allocations at one time; 0: no limit.
     pub node_max_allocs: i64,
     /// New nodes take no work until an operator says so.
     pub default_ineligible: bool,
-    pub host_volumes: BTreeMap<String, HostVolume>,
-    pub host_networks: Vec<HostNetwork>,
-}
-
-/// `host_volume "name"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HostVolume {
-    /// Absolute.
-    pub path: PathBuf,
-    pub read_only: bool,
-}
-
-/// `host_network "name"`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HostNetwork {
-    pub name: String,
-    pub cidr: String,
-    pub interface: String,
-    pub reserved_ports: String,
 }
 
 /// `plugin "raw_exec"`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawExec {
     pub enabled: bool,
-    /// As written: `0,1000-1999`; empty: none.
-    pub denied_host_uids: String,
-    pub denied_host_gids: String,
-    pub denied_envvars: Vec<String>,
-}
-
-/// What is measured and shown.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Telemetry {
-    pub collection_interval_ns: i64,
-    /// `/v1/metrics?format=prometheus` answers.
-    pub prometheus_metrics: bool,
-    pub publish_allocation_metrics: bool,
-    pub publish_node_metrics: bool,
 }
 
 /// Stops the start where something is asked for that this version does not do.
@@ -251,6 +178,13 @@ fn check_served(tree: &Tree, host: &Host) -> Result<(), String> {
     let refuse = |what: &str| Err(format!("{what} is not supported by this version"));
     if let Some(name) = tree.given_with(Use::Refused).next() {
         return refuse(name);
+    }
+    if let Some(name) = tree.absent.first() {
+        return refuse(name);
+    }
+    let options = tree.strings("client.options");
+    if let Some(name) = options.keys().find(|k| OPTIONS_REFUSED.contains(&k.as_str())) {
+        return refuse(&format!("client.options {name}"));
     }
     if tree.free.get("audit") == Some(&true) {
         return refuse("audit.enabled");
@@ -312,22 +246,12 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
         node_name,
         log_level: log_level(tree.text("log_level"))?,
         enable_debug: tree.bool("enable_debug"),
-        leave_on_interrupt: tree.bool("leave_on_interrupt"),
-        leave_on_terminate: tree.bool("leave_on_terminate"),
         response_headers: response_headers(tree)?,
         http_max_conns_per_client: unsigned(tree, "limits.http_max_conns_per_client")?,
-        server: server(tree, host, &data_dir)?,
+        server: server(tree, host)?,
         client: client(tree, host, &data_dir)?,
         raw_exec: raw_exec(tree)?,
         plugins: plugins(tree),
-        telemetry: Telemetry {
-            collection_interval_ns: nanos(tree, "telemetry.collection_interval", SECOND),
-            prometheus_metrics: tree.bool("telemetry.prometheus_metrics"),
-            publish_allocation_metrics: tree.bool("telemetry.publish_allocation_metrics"),
-            publish_node_metrics: tree.bool("telemetry.publish_node_metrics"),
-        },
-        ui_enabled: tree.bool("ui.enabled"),
-        show_cli_hints: tree.bool("ui.show_cli_hints"),
         data_dir,
     })
 }
@@ -343,7 +267,7 @@ fn data_dir(tree: &Tree, host: &Host) -> Result<PathBuf, String> {
     }
 }
 
-fn server(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Server, String> {
+fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
     let default_priority = positive(tree, "server.job_default_priority", 50);
     let max_priority = positive(tree, "server.job_max_priority", 100);
     if !(100..=32766).contains(&max_priority) {
@@ -352,25 +276,9 @@ fn server(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Server
     if default_priority > max_priority {
         return Err("server.job_default_priority must not be above job_max_priority".into());
     }
-    let algorithm = tree.text("server.default_scheduler_config.scheduler_algorithm");
-    if !["", "binpack", "spread"].contains(&algorithm) {
-        return Err(format!("invalid scheduler algorithm: {algorithm}"));
-    }
-    let chosen = |name: &str| {
-        let full = format!("server.default_scheduler_config.{name}");
-        tree.given(&full).map(|_| tree.bool(&full))
-    };
     let per_second = tree.float("server.max_heartbeats_per_second");
-    let num_schedulers = match tree.given("server.num_schedulers") {
-        None => None,
-        Some(_) => Some(unsigned(tree, "server.num_schedulers")?),
-    };
     Ok(Server {
         enabled: host.dev || tree.bool("server.enabled"),
-        bootstrap_expect: 1,
-        data_dir: beside(tree, "server.data_dir", data_dir, "server")?,
-        num_schedulers,
-        enabled_schedulers: tree.list("server.enabled_schedulers"),
         node_gc_threshold_ns: nanos(tree, "server.node_gc_threshold", 24 * HOUR),
         job_gc_interval_ns: nanos(tree, "server.job_gc_interval", 5 * MINUTE),
         job_gc_threshold_ns: nanos(tree, "server.job_gc_threshold", 4 * HOUR),
@@ -381,24 +289,11 @@ fn server(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Server
         min_heartbeat_ttl_ns: nanos(tree, "server.min_heartbeat_ttl", 10 * SECOND),
         max_heartbeats_per_second: if per_second > 0.0 { per_second } else { 50.0 },
         failover_heartbeat_ttl_ns: nanos(tree, "server.failover_heartbeat_ttl", 5 * MINUTE),
-        enable_event_broker: tree.bool("server.enable_event_broker"),
-        event_buffer_size: unsigned(tree, "server.event_buffer_size")?,
         job_default_priority: default_priority,
         job_max_priority: max_priority,
         job_max_count: positive(tree, "server.job_max_count", 50_000),
         job_max_source_bytes: bytes(tree.text("server.job_max_source_size"))
             .ok_or("server.job_max_source_size must be a size such as \"1M\"")?,
-        job_tracked_versions: unsigned(tree, "server.job_tracked_versions")?,
-        scheduler: SchedulerDefaults {
-            algorithm: (!algorithm.is_empty()).then(|| algorithm.to_owned()),
-            memory_oversubscription: chosen("memory_oversubscription_enabled"),
-            reject_job_registration: chosen("reject_job_registration"),
-            pause_eval_broker: chosen("pause_eval_broker"),
-            preempt_batch: chosen("preemption_config.batch_scheduler_enabled"),
-            preempt_service: chosen("preemption_config.service_scheduler_enabled"),
-            preempt_sysbatch: chosen("preemption_config.sysbatch_scheduler_enabled"),
-            preempt_system: chosen("preemption_config.system_scheduler_enabled"),
-        },
     })
 }
 
@@ -425,20 +320,6 @@ fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client
     if !is_port_list(&reserved_ports) {
         return Err(format!("reserved.reserved_ports {reserved_ports:?} invalid"));
     }
-    let (mut host_volumes, mut host_networks) = (BTreeMap::new(), Vec::new());
-    for (name, block) in &tree.host_volumes {
-        let path = absolute("host_volume path", &attribute(block, "path"))?;
-        let read_only = block.get("read_only").and_then(boolean).unwrap_or(false);
-        host_volumes.insert(name.clone(), HostVolume { path, read_only });
-    }
-    for (name, block) in &tree.host_networks {
-        host_networks.push(HostNetwork {
-            name: name.clone(),
-            cidr: attribute(block, "cidr"),
-            interface: attribute(block, "interface"),
-            reserved_ports: attribute(block, "reserved_ports"),
-        });
-    }
     Ok(Client {
         enabled: host.dev || tree.bool("client.enabled"),
         state_dir: beside(tree, "client.state_dir", data_dir, "client")?,
@@ -452,7 +333,6 @@ fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client
         cpu_total_compute: tree.int("client.cpu_total_compute").max(0),
         memory_total_mb: tree.int("client.memory_total_mb").max(0),
         disk_total_mb: tree.int("client.disk_total_mb").max(0),
-        disk_free_mb: tree.int("client.disk_free_mb").max(0),
         min_dynamic_port,
         max_dynamic_port,
         reserved_cpu: tree.int("client.reserved.cpu").max(0),
@@ -460,23 +340,15 @@ fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client
         reserved_disk_mb: tree.int("client.reserved.disk").max(0),
         reserved_ports,
         max_kill_timeout_ns: nanos(tree, "client.max_kill_timeout", 30 * SECOND),
-        gc_interval_ns: nanos(tree, "client.gc_interval", MINUTE),
         gc_max_allocs: unsigned(tree, "client.gc_max_allocs")?,
-        no_host_uuid: tree.bool("client.no_host_uuid"),
-        disable_remote_exec: tree.bool("client.disable_remote_exec"),
         node_max_allocs: tree.int("client.node_max_allocs").max(0),
         default_ineligible: tree.bool("client.default_ineligible"),
-        host_volumes,
-        host_networks,
     })
 }
 
 fn raw_exec(tree: &Tree) -> Result<RawExec, String> {
     let option = tree.strings("client.options").get("driver.raw_exec.enable").cloned();
-    let mut out = RawExec {
-        enabled: option.and_then(|o| parse_bool(&o)).unwrap_or(false),
-        ..RawExec::default()
-    };
+    let mut out = RawExec { enabled: option.and_then(|o| parse_bool(&o)).unwrap_or(false) };
     let config = tree.plugins.get("raw_exec").and_then(|b| b.get("config"));
     let Some(config) = config else { return Ok(out) };
     let config = super::config_tree::merged(config).ok_or("plugin raw_exec: config is no block")?;
@@ -485,11 +357,16 @@ fn raw_exec(tree: &Tree) -> Result<RawExec, String> {
             "enabled" => {
                 out.enabled = boolean(value).ok_or("raw_exec: enabled must be true or false")?;
             }
-            "denied_host_uids" => out.denied_host_uids = scalar(value).unwrap_or_default(),
-            "denied_host_gids" => out.denied_host_gids = scalar(value).unwrap_or_default(),
-            "denied_envvars" => {
-                let items = value.as_list().unwrap_or_default();
-                out.denied_envvars = items.iter().filter_map(scalar).collect();
+            "denied_host_uids" | "denied_host_gids" | "denied_envvars" => {
+                let unset = match value {
+                    Any::Null => true,
+                    Any::Text(t) => t.is_empty(),
+                    Any::List(l) => l.is_empty(),
+                    Any::Bool(_) | Any::Number(_) | Any::Map(_) => false,
+                };
+                if !unset {
+                    return Err(format!("raw_exec {key} is not supported by this version"));
+                }
             }
             // Knobs of cgroup versions that no longer matter.
             "no_cgroups" => {}
@@ -646,10 +523,6 @@ fn plain(tree: &Tree, name: &str) -> String {
     tree.text(name).to_owned()
 }
 
-fn attribute(block: &Block, name: &str) -> String {
-    block.get(name).and_then(scalar).unwrap_or_default()
-}
-
 fn absolute(what: &str, text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() {
@@ -776,33 +649,6 @@ fn print(tree: &Tree, host: &Host, settings: &Settings) -> Vec<u8> {
     };
     let plugins: Vec<String> = settings.plugins.iter().map(plugin).collect();
     root.put("Plugins", format!("[{}]", plugins.join(",")));
-    let volumes = &settings.client.host_volumes;
-    let volume = |(name, v): (&String, &HostVolume)| {
-        format!(
-            "{}:{{\"Name\":{},\"Path\":{},\"ReadOnly\":{}}}",
-            json(name),
-            json(name),
-            json(&v.path),
-            v.read_only
-        )
-    };
-    let volumes: Vec<String> = volumes.iter().map(volume).collect();
-    let shown =
-        if volumes.is_empty() { "null".into() } else { format!("{{{}}}", volumes.join(",")) };
-    root.put("Client.HostVolumes", shown);
-    let network = |n: &HostNetwork| {
-        format!(
-            "{{\"CIDR\":{},\"Interface\":{},\"Name\":{},\"ReservedPorts\":{}}}",
-            json(&n.cidr),
-            json(&n.interface),
-            json(&n.name),
-            json(&n.reserved_ports)
-        )
-    };
-    let networks: Vec<String> = settings.client.host_networks.iter().map(network).collect();
-    let shown =
-        if networks.is_empty() { "null".into() } else { format!("[{}]", networks.join(",")) };
-    root.put("Client.HostNetworks", shown);
     root.put("Consuls", "[]".to_owned());
     root.put("Vaults", "[]".to_owned());
     let mut out = Vec::new();
@@ -813,3 +659,13 @@ fn print(tree: &Tree, host: &Host, settings: &Settings) -> Vec<u8> {
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
+
+/// Options that keep something from the node or its tasks, and are not obeyed yet.
+const OPTIONS_REFUSED: &[&str] = &[
+    "driver.allowlist",
+    "driver.denylist",
+    "fingerprint.allowlist",
+    "fingerprint.denylist",
+    "user.checked_drivers",
+    "user.denylist",
+];

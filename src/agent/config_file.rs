@@ -88,21 +88,23 @@ impl Config {
             paths: given.configs.clone(),
             ..Host::default()
         };
-        let mut tree = if given.dev { dev_defaults()? } else { Tree::default() };
+        let mut asked = Tree::default();
         for path in &given.configs {
             let wrap = |e: String| format!("Error loading configuration from {path}: {e}");
             for file in config_files(Path::new(path)).map_err(wrap)? {
                 let shown = file.display().to_string();
                 let read = read_file(&file).map_err(|e| format!("Error loading {shown}: {e}"));
-                tree.overlay(read.map_err(wrap)?);
+                asked.overlay(read.map_err(wrap)?);
                 host.files.push(shown);
             }
         }
-        tree.overlay(given.tree);
+        asked.overlay(given.tree);
+        let mut tree = if given.dev { dev_defaults()? } else { Tree::default() };
+        tree.overlay(asked.clone());
         if given.dev && tree.text("data_dir").is_empty() {
             host.temporary = Some(temporary_dir()?);
         }
-        Self::build(&tree, &host)
+        Self::build(&tree, &asked, &host)
     }
 }
 
@@ -253,9 +255,10 @@ mod tests {
     fn config(document: &str, flags: &[&str]) -> Result<Config, String> {
         let args: Vec<String> = flags.iter().map(|f| (*f).to_owned()).collect();
         let given = read_flags(&args)?;
+        let mut asked = Tree::read(&serde_json::from_str(document).unwrap())?;
+        asked.overlay(given.tree);
         let mut tree = if given.dev { dev_defaults()? } else { Tree::default() };
-        tree.overlay(Tree::read(&serde_json::from_str(document).unwrap())?);
-        tree.overlay(given.tree);
+        tree.overlay(asked.clone());
         let host = Host {
             dev: given.dev,
             temporary: given.dev.then(|| "/tmp/x".into()),
@@ -263,7 +266,7 @@ mod tests {
             addresses: vec![Ipv4Addr::new(192, 168, 1, 7)],
             ..Host::default()
         };
-        Config::build(&tree, &host)
+        Config::build(&tree, &asked, &host)
     }
 
     /// The documents that the reference's test harness and our measuring programs write.
@@ -280,7 +283,7 @@ mod tests {
         assert!(c.server.enabled && !c.client.enabled && !c.dev);
         assert_eq!(c.http, ["0.0.0.0:1".parse().unwrap()]);
         assert_eq!(c.advertise_rpc, "192.168.1.7:2".parse().unwrap());
-        assert_eq!(c.server.data_dir, Path::new("/tmp/nomad1/server"));
+        assert_eq!(c.client.alloc_dir, Path::new("/tmp/nomad1/alloc"));
 
         let dev = r#"{"ports":{"http":7,"rpc":8,"serf":9},"disable_update_check":true,
             "name":"yard","log_level":"WARN","limits":{"http_max_conns_per_client":0},
@@ -337,6 +340,21 @@ mod tests {
                 &["-dev"],
                 "vault.enabled is not supported by this version",
             ),
+            (
+                r#"{"client":{"host_volume":{"v":{"path":"/v"}}}}"#,
+                &["-dev"],
+                "client.host_volume is not supported by this version",
+            ),
+            (
+                r#"{"client":{"options":{"driver.denylist":"raw_exec"}}}"#,
+                &["-dev"],
+                "client.options driver.denylist is not supported by this version",
+            ),
+            (
+                r#"{"plugin":{"raw_exec":{"config":{"denied_envvars":["A"]}}}}"#,
+                &["-dev"],
+                "raw_exec denied_envvars is not supported by this version",
+            ),
             ("{}", &["-nope"], "flag provided but not defined: -nope"),
             ("{}", &["-bind"], "flag needs an argument: -bind"),
             ("{}", &["-dev=maybe"], "invalid boolean value \"maybe\" for -dev"),
@@ -348,6 +366,15 @@ mod tests {
         ] {
             assert_eq!(config(document, flags).unwrap_err(), text, "{document}");
         }
+    }
+
+    /// What is set in vain is named; the defaults of `-dev` are nobody's wish.
+    #[test]
+    fn settings_without_effect_are_named() {
+        let c = config(r#"{"telemetry":{"publish_node_metrics":true}}"#, &["-dev"]).unwrap();
+        let text = "telemetry.publish_node_metrics is set and has no effect in this version";
+        assert_eq!(c.warnings(), [text]);
+        assert!(config("{}", &["-dev"]).unwrap().warnings().is_empty());
     }
 
     /// Lists append where the reference appends, maps merge, plain booleans only go on.

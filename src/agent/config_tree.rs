@@ -4,7 +4,7 @@
 //! result is read by `config.rs`. The rules come from HCL 1, which the reference reads JSON with
 //! too: a single block and a list of one are the same, keys have no case, labels do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::config_keys::{self, FREE_BLOCKS, HOST_NETWORK, HOST_VOLUME, KEYS, Key, Kind};
 use crate::stdx::json::Any;
@@ -30,10 +30,8 @@ pub(super) struct Tree {
     values: BTreeMap<&'static str, Value>,
     /// `plugin "name" {…}`.
     pub(super) plugins: BTreeMap<String, Block>,
-    /// `host_volume "name" {…}`.
-    pub(super) host_volumes: BTreeMap<String, Block>,
-    /// `host_network "name" {…}`, which append.
-    pub(super) host_networks: Vec<(String, Block)>,
+    /// Blocks that ask for something this version does not have.
+    pub(super) absent: BTreeSet<&'static str>,
     /// `consul` and `vault`, by (kind, name).
     pub(super) outside: BTreeMap<(&'static str, String), Block>,
     /// Blocks whose content nobody reads, and whether they ask to be enabled.
@@ -88,10 +86,7 @@ impl Tree {
         for (name, block) in over.plugins {
             self.plugins.entry(name).or_default().extend(block);
         }
-        for (name, block) in over.host_volumes {
-            self.host_volumes.entry(name).or_default().extend(block);
-        }
-        self.host_networks.extend(over.host_networks);
+        self.absent.extend(over.absent);
         for (name, block) in over.outside {
             self.outside.entry(name).or_default().extend(block);
         }
@@ -233,10 +228,8 @@ impl Tree {
         }
         match name {
             "plugin" => self.plugins.entry(label.to_owned()).or_default().extend(block),
-            "client.host_volume" => {
-                self.host_volumes.entry(label.to_owned()).or_default().extend(block);
-            }
-            _ => self.host_networks.push((label.to_owned(), block)),
+            "client.host_volume" => drop(self.absent.insert("client.host_volume")),
+            _ => drop(self.absent.insert("client.host_network")),
         }
         Ok(())
     }
