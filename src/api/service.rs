@@ -100,107 +100,12 @@ pub struct ServiceWeights {
     pub warning: i64,
 }
 
-/// `ConsulConnect` of the API; every field is always printed.
+/// Settings of a service mesh. Kept and shown as they were sent: nothing here speaks to Consul.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ConsulConnect {
     pub gateway: Option<Any>,
     pub native: bool,
-    pub sidecar_service: Option<Box<ConsulSidecarService>>,
-    pub sidecar_task: Option<Box<SidecarTask>>,
-}
-
-/// `ConsulSidecarService` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ConsulSidecarService {
-    #[serde(rename = "DisableDefaultTCPCheck")]
-    pub disable_default_tcp_check: bool,
-    pub meta: Map<String>,
-    pub port: String,
-    pub proxy: Option<ConsulProxy>,
-    pub tags: List<String>,
-}
-
-/// `SidecarTask` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct SidecarTask {
-    pub config: Map<Any>,
-    pub driver: String,
-    pub env: Map<String>,
-    pub identities: List<WorkloadIdentity>,
-    pub kill_signal: String,
-    pub kill_timeout: Option<i64>,
-    pub log_config: Option<LogConfig>,
-    pub meta: Map<String>,
-    pub name: String,
-    pub resources: Option<Resources>,
-    pub shutdown_delay: Option<i64>,
-    pub user: String,
-    pub volume_mounts: List<VolumeMount>,
-}
-
-/// `ConsulProxy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ConsulProxy {
-    pub config: Map<Any>,
-    pub expose: Option<ConsulExposeConfig>,
-    pub local_service_address: String,
-    pub local_service_port: i64,
-    pub transparent_proxy: Option<ConsulTransparentProxy>,
-    pub upstreams: List<ConsulUpstream>,
-}
-
-/// `ConsulUpstream` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ConsulUpstream {
-    pub config: Map<Any>,
-    pub datacenter: String,
-    pub destination_name: String,
-    pub destination_namespace: String,
-    pub destination_partition: String,
-    pub destination_peer: String,
-    pub destination_type: String,
-    pub local_bind_address: String,
-    pub local_bind_port: i64,
-    pub local_bind_socket_mode: String,
-    pub local_bind_socket_path: String,
-    pub mesh_gateway: Option<Any>,
-}
-
-/// `ConsulExposeConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ConsulExposeConfig {
-    pub paths: List<ConsulExposePath>,
-}
-
-/// `ConsulExposePath` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ConsulExposePath {
-    pub listener_port: String,
-    pub local_path_port: i64,
-    pub path: String,
-    pub protocol: String,
-}
-
-/// `ConsulTransparentProxy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ConsulTransparentProxy {
-    pub exclude_inbound_ports: List<String>,
-    #[serde(rename = "ExcludeOutboundCIDRs")]
-    pub exclude_outbound_cidrs: List<String>,
-    pub exclude_outbound_ports: List<u16>,
-    #[serde(rename = "ExcludeUIDs")]
-    pub exclude_uids: List<String>,
-    #[serde(rename = "NoDNS")]
-    pub no_dns: bool,
-    pub outbound_port: u16,
-    #[serde(rename = "UID")]
-    pub uid: String,
+    pub sidecar_service: Option<Any>,
+    pub sidecar_task: Option<Any>,
 }
