@@ -1,5 +1,7 @@
 //! Link options of the release binary.
 
+#![expect(clippy::disallowed_methods, reason = "cargo says in the environment what it builds")]
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|v| v == value);

@@ -1,4 +1,27 @@
 //! vardo: a small scheduler and runner of workloads that speaks the Nomad HTTP API.
+//!
+//! # The map, in the order of the data
+//!
+//! Bytes come in through [`agent`]'s loop, the only place that waits. [`http`] turns them into
+//! requests; [`routes`] says what a request means: an answer read from the state, a [`command`]
+//! to be put into the log, or a question to the node. Commands of one turn go through [`raft`] and
+//! are appended and applied by [`store`] in one transaction of LMDB; only then their answers
+//! leave. What a commit moved wakes blocking queries and reaches [`server`], which gives pending
+//! evaluations to [`sched`] and puts the plans that come back into the log again. Allocations of
+//! this node reach [`client`], whose machines say what must happen to directories and tasks; each
+//! task has a process of its own for a parent, the [`executor`].
+//!
+//! # What is not known where
+//!
+//! * `raft` does not know what it replicates; `sched` does not know the store; neither reads a
+//!   clock or draws chance: [`stdx::Now`] and [`stdx::Entropy`] are arguments.
+//! * `routes` never write the state, and apply never looks at anything but the state, the index
+//!   and the command, so that every server comes to the same bytes.
+//! * Only `store` names the storage library, only [`os`] makes system calls, only `agent::run`
+//!   polls. `tests/tidy.rs` holds the table of who may use whom.
+//!
+//! Values in the store are the JSON bytes that a GET returns: the fields of [`api`] stand in the
+//! order in which they are printed. Every size, count and time-out stands in [`limits`].
 
 pub mod agent;
 pub mod api;

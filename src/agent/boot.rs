@@ -62,7 +62,9 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     let alloc_dir = config.client.alloc_dir.clone();
     let mut core = Core::new(info, consensus, server, client, Box::new(entropy), alloc_dir);
     core.client_input(now, ClientInput::Restored(rows));
-    let mut agent = Loop { poll, signals, front, core, tasks: Tasks::default(), store, reload };
+    let tasks = Tasks::default();
+    let throw_away = config.data_dir_temporary;
+    let mut agent = Loop { poll, signals, front, core, tasks, store, reload, throw_away };
     agent.register().map_err(|e| e.to_string())?;
     Ok(agent)
 }

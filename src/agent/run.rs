@@ -41,6 +41,8 @@ pub(super) struct Loop {
     pub(super) store: Store,
     /// Reads the configuration again.
     pub(super) reload: super::Reload,
+    /// Nothing of this agent outlives it, its tasks neither.
+    pub(super) throw_away: bool,
 }
 
 impl Loop {
@@ -68,7 +70,12 @@ impl Loop {
             }
             now = clock::now();
             match self.turn(&mut events, now) {
-                Ok(true) => return End::Asked,
+                Ok(true) => {
+                    if self.throw_away {
+                        self.tasks.end_all();
+                    }
+                    return End::Asked;
+                }
                 Ok(false) => {}
                 Err(e) => return End::Store(e),
             }

@@ -64,6 +64,15 @@ impl Tasks {
         }
     }
 
+    /// Ends every task at once: those of a throw-away agent go with it.
+    pub(super) fn end_all(&mut self) {
+        let kill = ExecutorCmd::Kill { signal: libc::SIGKILL, grace_ns: 0 };
+        let mut out = Vec::new();
+        for task in self.by_task.keys().cloned().collect::<Vec<_>>() {
+            self.tell(&task, &kill, &mut out);
+        }
+    }
+
     fn start(
         &mut self,
         task: TaskKey,
