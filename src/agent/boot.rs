@@ -41,7 +41,8 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     let listeners = listen(&config.http)?;
     let dir = config.data_dir.join("store");
     fs::make_dir(&config.data_dir, 0o700).map_err(|e| at(&config.data_dir, &e))?;
-    let options = Options { sync: !config.data_dir_temporary, ..Options::default() };
+    let sync = !config.data_dir_temporary;
+    let options = Options { allocate: fs::allocate, sync, ..Options::default() };
     let mut store = Store::open(&dir, options).map_err(|e| format!("{}: {e}", dir.display()))?;
     let identity = identities(&mut store, &mut entropy).map_err(|e| e.to_string())?;
     let poll = Poll::new().map_err(|e| e.to_string())?;

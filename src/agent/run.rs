@@ -161,10 +161,12 @@ impl Loop {
                         log::debug!("child {} ended", child.pid);
                     }
                 }
-                _ => {
+                libc::SIGINT | libc::SIGTERM => {
                     log::info!("caught signal {signal}");
                     ended = true;
                 }
+                // SIGXFSZ: the write that raised it has failed, and its caller knows.
+                _ => {}
             }
         }
         ended

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
@@ -36,6 +37,12 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Gives a file blocks that are really there up to a length; false where the disk has no more.
+#[must_use]
+pub fn allocate(file: &File, len: u64) -> bool {
+    linux::allocate(file.as_raw_fd(), len).is_ok()
 }
 
 /// Makes the names in a directory durable.

@@ -319,6 +319,16 @@ pub(super) fn statvfs(path: &CStr) -> io::Result<libc::statvfs> {
     Ok(unsafe { out.assume_init() })
 }
 
+/// Gives an open file blocks up to a length.
+pub(super) fn allocate(fd: RawFd, len: u64) -> io::Result<()> {
+    let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
+    // SAFETY: no memory is passed; a descriptor that is not open is an error.
+    match unsafe { libc::posix_fallocate(fd, 0, len) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
 /// Page size in bytes and clock ticks per second.
 pub(super) fn page_and_ticks() -> (u64, u64) {
     // SAFETY: no memory is passed.

@@ -10,12 +10,14 @@ use super::linux;
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// For an agent: SIGINT, SIGTERM, SIGHUP and SIGCHLD.
+    /// For an agent: SIGINT, SIGTERM, SIGHUP and SIGCHLD; and SIGXFSZ, which would end the process
+    /// where a write that fails (EFBIG) can be answered.
     ///
     /// # Errors
     /// Out of descriptors.
     pub fn for_agent() -> io::Result<Self> {
-        linux::signal_fd(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD]).map(Self)
+        let held = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD, libc::SIGXFSZ];
+        linux::signal_fd(&held).map(Self)
     }
 
     /// For an executor: SIGCHLD, and those that are meant for the agent or a terminal are held

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::StoreError;
+use super::{Allocate, StoreError};
 
 /// How far the file runs ahead of the last page in use.
 pub(super) const HEADROOM: u64 = 4 << 20;
@@ -79,14 +79,31 @@ fn meta(file: &File, at: u64) -> Option<Meta> {
     Some(Meta { page_size, last_page: word(LAST_PAGE)?, txn: word(LAST_PAGE + WORD)? })
 }
 
-/// Lengthens the file where the last page comes near its end; the new length. What the disk
-/// refuses here is no error: the bytes are a hole until pages are written.
-pub(super) fn keep_ahead(file: &File, len: u64, used: u64) -> u64 {
+/// Room that must be there before a transaction begins, in bytes. Storage that runs out in the
+/// middle of one looks like a broken disk: the library then reports an input/output error.
+const ROOM_MIN: u64 = 2 << 20;
+
+/// Lengthens the file where the last page comes near its end, with blocks that are really there;
+/// the new length.
+///
+/// # Errors
+/// [`StoreError::NoSpace`] where the disk has no more to give and too little is left.
+pub(super) fn keep_ahead(
+    file: &File,
+    len: u64,
+    used: u64,
+    allocate: Allocate,
+) -> Result<u64, StoreError> {
     if used.saturating_add(HEADROOM) <= len {
-        return len;
+        return Ok(len);
     }
-    let longer = used.saturating_add(2 * HEADROOM);
-    if file.set_len(longer).is_ok() { longer } else { len }
+    for more in [2 * HEADROOM, HEADROOM, ROOM_MIN] {
+        let longer = used.saturating_add(more);
+        if longer <= len || allocate(file, longer) {
+            return Ok(longer.max(len));
+        }
+    }
+    Err(StoreError::NoSpace)
 }
 
 /// Rounds up to what every page size in use divides.

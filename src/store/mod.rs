@@ -37,9 +37,15 @@ use heed::{Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 
 use schema::{Dbs, Indexes, MAX_DBS};
 
+/// Gives a file real blocks up to a length; false where that fails.
+pub type Allocate = fn(&File, u64) -> bool;
+
 /// How to open the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// How the file is lengthened. The default only sets its length, which leaves a full disk to
+    /// be found out in the middle of a transaction.
+    pub allocate: Allocate,
     /// Size of the map to begin with, in bytes: address space, not memory.
     pub map_bytes: usize,
     /// The map grows up to here.
@@ -52,7 +58,8 @@ impl Default for Options {
     /// 1 GiB that may grow to 64 GiB (stays at 1 GiB where addresses have 32 bits).
     fn default() -> Self {
         let max = usize::try_from(64u64 << 30).unwrap_or(1 << 30);
-        Self { map_bytes: 1 << 30, max_map_bytes: max, sync: true }
+        let allocate: Allocate = |file, len| file.set_len(len).is_ok();
+        Self { allocate, map_bytes: 1 << 30, max_map_bytes: max, sync: true }
     }
 }
 
@@ -66,6 +73,7 @@ pub struct Store {
     len: u64,
     map_bytes: usize,
     max_map_bytes: usize,
+    allocate: Allocate,
     _lock: File,
 }
 
@@ -113,7 +121,8 @@ impl Store {
         let len = data.metadata()?.len();
         let map_bytes = env.info().map_size;
         let max_map_bytes = grow::round(options.max_map_bytes).max(map_bytes);
-        Ok(Self { env, dbs, data, len, map_bytes, max_map_bytes, _lock: lock })
+        let allocate = options.allocate;
+        Ok(Self { env, dbs, data, len, map_bytes, max_map_bytes, allocate, _lock: lock })
     }
 
     /// A view of what is committed now.
@@ -128,7 +137,7 @@ impl Store {
         let info = self.env.info();
         let page = u64::from(self.env.stat().page_size);
         let used = (info.last_page_number as u64).saturating_add(1).saturating_mul(page);
-        self.len = grow::keep_ahead(&self.data, self.len, used);
+        self.len = grow::keep_ahead(&self.data, self.len, used, self.allocate)?;
         let txn = self.env.write_txn()?;
         let indexes = read_indexes(&self.dbs, &txn)?;
         Ok(Batch::new(txn, &self.dbs, indexes))

@@ -63,14 +63,26 @@ impl Agent {
     }
 
     pub(crate) fn spawn(&mut self) {
+        let mut command = Command::new(BINARY);
+        command.args(["agent", "-config"]).arg(self.dir.join("agent.json"));
+        self.begin(command);
+    }
+
+    /// Starts it under a limit on the size of files, in KiB: a disk that is full.
+    pub(crate) fn spawn_with_room(&mut self, kib: u64) {
+        let mut command = Command::new("/bin/bash");
+        command.args(["-c", "ulimit -f \"$1\"; exec \"$2\" agent -config \"$3\"", "bash"]);
+        command.arg(kib.to_string()).arg(BINARY).arg(self.dir.join("agent.json"));
+        self.begin(command);
+    }
+
+    fn begin(&mut self, mut command: Command) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir.join("agent.log"))
             .expect("a log");
-        let child = Command::new(BINARY)
-            .args(["agent", "-config"])
-            .arg(self.dir.join("agent.json"))
+        let child = command
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap_or_default())
             .env("HOME", &self.dir)

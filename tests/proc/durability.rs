@@ -213,6 +213,66 @@ fn a_damaged_file_is_refused_with_a_sentence() {
     assert!(status.code().is_some_and(|c| c != 0), "{status:?}: {}", agent.log());
 }
 
+/// Where the disk has no more room, writes are refused with a sentence, reads go on, the agent
+/// lives, and nothing that was acknowledged is lost. With room again, writes go on.
+#[test]
+fn a_full_disk_refuses_writes_and_loses_nothing() {
+    let mut agent = Agent::prepare("full", &json!({}));
+    agent.spawn_with_room(24 * 1024);
+    agent.until_ready();
+    let value = "x".repeat(60_000);
+    let mut kept = 0;
+    let refusal = loop {
+        let items = json!({ "Items": { "k": value } });
+        let reply = agent.put(&format!("/v1/var/fill/n{kept}"), &items);
+        if reply.status != 200 {
+            break reply;
+        }
+        kept += 1;
+        assert!(kept < 2000, "the disk never filled");
+    };
+    assert_eq!(refusal.status, 500, "{}", refusal.text());
+    assert!(refusal.text().contains("no space"), "{}", refusal.text());
+    assert!(kept > 10, "only {kept} fitted");
+    for _ in 0..3 {
+        let big = json!({ "Items": { "k": value } });
+        assert_eq!(agent.put("/v1/var/fill/more", &big).status, 500);
+        assert_eq!(agent.get("/v1/var/fill/n0").status, 200);
+        assert_eq!(agent.get("/v1/status/leader").status, 200);
+    }
+    agent.kill();
+    agent.spawn();
+    agent.until_ready();
+    assert_eq!(agent.get("/v1/vars").json().as_array().map(Vec::len), Some(kept));
+    assert_eq!(agent.put("/v1/var/fill/more", &json!({ "Items": { "k": "v" } })).status, 200);
+}
+
+/// The client that opens more connections than it may is told so, and others are not.
+#[test]
+fn connections_over_the_limit_are_told_to_wait() {
+    let limits = json!({ "limits": { "http_max_conns_per_client": 20 } });
+    let agent = Agent::with("limit", &limits);
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for _ in 0..30 {
+        let mut stream = agent.connect().expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
+        match http::read(&mut stream, false) {
+            Ok(reply) => {
+                assert_eq!(reply.status, 429);
+                assert!(reply.text().starts_with("Your IP is issuing too many concurrent"));
+                refused += 1;
+            }
+            Err(_) => open.push(stream),
+        }
+    }
+    assert_eq!((open.len(), refused), (20, 10));
+    drop(open);
+    agent.until("room for new connections", |a| {
+        a.try_get("/v1/regions").is_some_and(|r| r.status == 200)
+    });
+}
+
 fn find(dir: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
     for entry in std::fs::read_dir(dir).ok()?.flatten() {
         let path = entry.path();

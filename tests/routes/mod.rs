@@ -46,7 +46,12 @@ impl Drop for Server {
 impl Server {
     fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("vardo-routes-{name}-{}", std::process::id()));
-        let options = Options { map_bytes: 64 << 20, max_map_bytes: 64 << 20, sync: false };
+        let options = Options {
+            map_bytes: 64 << 20,
+            max_map_bytes: 64 << 20,
+            sync: false,
+            ..Options::default()
+        };
         let store = Some(Store::open(&dir, options).unwrap());
         let mut server = Self { store, dir, index: 0, chance: Chance(7) };
         server.apply(&Command::Bootstrap { wall_ns: 1 });

@@ -173,7 +173,8 @@ fn a_flipped_bit_of_the_log_is_seen() {
 #[test]
 fn a_full_map_grows_and_the_batch_runs_again() {
     let dir = Dir::new();
-    let options = Options { map_bytes: 1 << 20, max_map_bytes: 4 << 20, sync: false };
+    let options =
+        Options { map_bytes: 1 << 20, max_map_bytes: 4 << 20, sync: false, ..Options::default() };
     let mut store = Store::open(dir.path(), options).expect("opens");
     let payload = vec![b'x'; 64 << 10];
     let mut index = 0;
