@@ -232,7 +232,7 @@ pub(super) fn force_leave(ctx: &mut Ctx<'_>) -> Result {
     }
     if let Some(prune) = q.get("prune")
         && !prune.is_empty()
-        && super::params::parse_bool(&prune).is_none()
+        && crate::stdx::parse_bool(&prune).is_none()
     {
         return Err(ApiError::bad("invalid prune value"));
     }

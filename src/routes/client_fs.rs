@@ -4,10 +4,10 @@
 //! known, values, then the file. `cat` and `readat` tell every error in the body of a 200: the
 //! reference has sent its head by then, and clients know it so.
 
-use super::params::parse_bool;
 use super::{Answer, Ctx, FilesOp, FilesRequest, Outcome, client_alloc};
 use crate::api::ApiError;
 use crate::http::Query;
+use crate::stdx::parse_bool;
 
 type Result<T> = std::result::Result<T, ApiError>;
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::page::{Page, hex_prefix};
-use super::params::{bool_param, parse_bool};
+use super::params::bool_param;
 use super::{Answer, Ctx, Outcome, Params, Watch, invalid_method};
 use crate::api::{
     AllocListStub, Allocation, ApiError, Deployment, Evaluation, Job, JobListStub, Node,
@@ -11,6 +11,7 @@ use crate::api::{
 };
 use crate::http::Query;
 use crate::stdx::json::{self, Map};
+use crate::stdx::parse_bool;
 use crate::stdx::uuid;
 use crate::store::{Listed, Reader, Table, keys};
 

@@ -3,7 +3,7 @@
 use crate::api::ApiError;
 use crate::http::Query;
 use crate::limits::{WAIT_NS_DEFAULT, WAIT_NS_MAX};
-use crate::stdx::duration;
+use crate::stdx::{duration, parse_bool};
 
 /// Parsed once per request, before its handler runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,15 +71,6 @@ impl Params {
         p.reverse = q.get("reverse").is_some_and(|v| v == "true");
         p.pretty = q.get("pretty").is_some_and(|v| v != "0");
         Ok(p)
-    }
-}
-
-/// Go's `strconv.ParseBool`.
-pub fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 

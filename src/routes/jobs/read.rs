@@ -5,9 +5,10 @@ use serde::Serialize;
 use super::{Ctx, Result, get_only};
 use crate::api::{Action, ApiError, Deployment, Evaluation};
 use crate::http::Query;
-use crate::routes::params::{bool_param, parse_bool};
+use crate::routes::params::bool_param;
 use crate::routes::{Answer, Watch, not_served};
 use crate::stdx::json::{self, List};
+use crate::stdx::parse_bool;
 use crate::store::rows::AllocHead;
 use crate::store::{Reader, Table, keys, splice};
 

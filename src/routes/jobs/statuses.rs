@@ -6,9 +6,9 @@ use super::{Ctx, Result};
 use crate::api::{AllocDeploymentStatus, Allocation, ApiError, Deployment, Job, status};
 use crate::http::{Method, Query};
 use crate::routes::page::Page;
-use crate::routes::params::parse_bool;
 use crate::routes::{Params, Watch, invalid_method};
 use crate::stdx::json::{self, List};
+use crate::stdx::parse_bool;
 use crate::store::{Reader, Row, Table, keys};
 
 /// The jobs that a caller is interested in.
