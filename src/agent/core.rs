@@ -15,7 +15,7 @@ use crate::api::{ApiError, NodeEvent, status};
 use crate::client::{Client, ClientEffect, ClientInput, ClientRequest};
 use crate::command::{AllocClientState, Applied, Command};
 use crate::limits::FULL_DISK_RETRY_NS;
-use crate::routes::{AgentInfo, Answer, Reply};
+use crate::routes::{AgentInfo, Answer, DryRun, Reply};
 use crate::server::{Server, client_update_evals, first_key, node_evals};
 use crate::stdx::json::Time;
 use crate::stdx::slab::Key;
@@ -227,6 +227,17 @@ impl Core {
     pub(super) fn collect_garbage(&mut self) {
         if let Some(server) = &mut self.server {
             server.force_gc();
+        }
+    }
+
+    /// Asks the scheduler what it would do.
+    pub(super) fn dry_run(&mut self, now: Now, reader: Reader<'_>, ask: DryRun) -> Answer {
+        let Some(server) = &mut self.server else {
+            return ApiError::failed("No cluster leader").into();
+        };
+        match server.dry_run(now, reader, &mut *self.entropy, ask.job, &ask.eval) {
+            Ok(plan) => (ask.reply)(plan),
+            Err(e) => ApiError::failed(e.to_string()).into(),
         }
     }
 

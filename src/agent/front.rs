@@ -301,7 +301,7 @@ impl Front {
         match verdict {
             Verdict::Answer(answer) => self.answer(key, form, answer, &core.info),
             Verdict::Hold(answer) => self.hold(key, form, req, params, answer, now, core),
-            Verdict::Do(outcome) => self.carry_out(key, form, outcome, now, core),
+            Verdict::Do(outcome) => self.carry_out(key, form, outcome, now, reader, core),
         }
     }
 
@@ -325,12 +325,24 @@ impl Front {
         }
     }
 
-    fn carry_out(&mut self, key: Key, form: Form, outcome: Outcome, now: Now, core: &mut Core) {
+    fn carry_out(
+        &mut self,
+        key: Key,
+        form: Form,
+        outcome: Outcome,
+        now: Now,
+        reader: Reader<'_>,
+        core: &mut Core,
+    ) {
         let state = match outcome {
             Outcome::Answer(answer) => return self.answer(key, form, answer, &core.info),
             Outcome::Propose(command, reply) => {
                 core.propose_for(key, form, *command, reply);
                 State::Proposed
+            }
+            Outcome::DryRun(ask) => {
+                let answer = core.dry_run(now, reader, *ask);
+                return self.answer(key, form, answer, &core.info);
             }
             Outcome::Client(request) => {
                 core.ask_client(key, form, request, now);

@@ -5,6 +5,7 @@
 
 pub mod cron;
 mod defaults;
+pub mod diff;
 mod group;
 mod implied;
 mod service;

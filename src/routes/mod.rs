@@ -25,9 +25,9 @@ mod variables;
 
 use std::rc::Rc;
 
-use crate::api::ApiError;
+use crate::api::{ApiError, Evaluation, Job};
 pub use crate::client::ClientRequest;
-use crate::command::{Applied, Command};
+use crate::command::{Applied, Command, Plan};
 use crate::http::{Method, Request};
 use crate::stdx::{Entropy, Now};
 use crate::store::{Reader, keys};
@@ -141,6 +141,8 @@ pub enum Outcome {
     Answer(Answer),
     /// Into the log; `Reply` runs once the entry is durable and applied.
     Propose(Box<Command>, Reply),
+    /// Schedule an evaluation as if a job were registered already, and write nothing.
+    DryRun(Box<DryRun>),
     /// For the node that this agent runs.
     Client(ClientRequest),
     /// Files of an allocation, read or followed by the agent.
@@ -155,6 +157,14 @@ impl From<Answer> for Outcome {
     fn from(a: Answer) -> Self {
         Self::Answer(a)
     }
+}
+
+/// A question to the scheduler.
+pub struct DryRun {
+    pub job: Rc<Job>,
+    pub eval: Evaluation,
+    /// Makes the answer from what the scheduler would do.
+    pub reply: Box<dyn FnOnce(Plan) -> Answer>,
 }
 
 /// Which part of an allocation's directory to read, and how.

@@ -18,7 +18,7 @@ pub use node_evals::node_evals;
 pub use reports::client_update_evals;
 
 use crate::api::{Allocation, Evaluation, Job, NodeEvent, status};
-use crate::command::{Applied, Command};
+use crate::command::{Applied, Command, Plan};
 use crate::sched::{Seed, schedule};
 use crate::stdx::json::Time;
 use crate::stdx::{Entropy, Now, uuid};
@@ -260,6 +260,25 @@ impl Server {
         let plan = Box::new(plan);
         out.push((Command::PlanApply { plan, wall_ns: now.wall_ns }, Some(id)));
         Ok(self.has_work())
+    }
+
+    /// What the scheduler would do about an evaluation, had its job been registered as given.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn dry_run(
+        &mut self,
+        now: Now,
+        reader: Reader<'_>,
+        entropy: &mut dyn Entropy,
+        job: Rc<Job>,
+        eval: &Evaluation,
+    ) -> Result<Plan, StoreError> {
+        let view = StateView::new(reader, &mut self.nodes, &self.in_flight)?.with(job);
+        let seed = Seed { rng: entropy.u64(), wall_ns: now.wall_ns };
+        let plan = schedule(&view, eval, seed, entropy);
+        view.check()?;
+        Ok(plan)
     }
 
     /// Everything that time or earlier outcomes make due, but for scheduling.

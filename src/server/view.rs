@@ -74,6 +74,8 @@ pub(super) struct StateView<'s> {
     reader: Reader<'s>,
     nodes: Rc<[Rc<Node>]>,
     in_flight: &'s InFlight,
+    /// Stands in for the stored job of its name.
+    planned: Option<Rc<Job>>,
     jobs: RefCell<BTreeMap<Version, Option<Rc<Job>>>>,
     /// The first read that failed; what the scheduler then decided counts for nothing.
     fault: RefCell<Option<StoreError>>,
@@ -89,7 +91,13 @@ impl<'s> StateView<'s> {
     ) -> Result<Self, StoreError> {
         let nodes = cache.refresh(reader)?;
         let (jobs, fault) = (RefCell::default(), RefCell::default());
-        Ok(Self { reader, nodes, in_flight, jobs, fault })
+        Ok(Self { reader, nodes, in_flight, planned: None, jobs, fault })
+    }
+
+    /// The same state, had `job` been registered last.
+    pub(super) fn with(mut self, job: Rc<Job>) -> Self {
+        self.planned = Some(job);
+        self
     }
 
     /// # Errors
@@ -136,6 +144,10 @@ impl View for StateView<'_> {
     }
 
     fn job(&self, namespace: &str, id: &str) -> Option<Rc<Job>> {
+        let planned = self.planned.as_ref().filter(|j| j.namespace == namespace && j.id == id);
+        if planned.is_some() {
+            return planned.cloned();
+        }
         self.sound(self.reader.job(namespace, id)).map(Rc::new)
     }
 

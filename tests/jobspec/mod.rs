@@ -1,5 +1,8 @@
 //! Canonical jobs and refusals, against what was recorded from the reference.
 
+mod diff;
+mod fixture;
+
 use serde_json::Value;
 use vardo::api::{Job, Namespace, TaskGroup};
 use vardo::jobspec::{AdmitCtx, admit, join_warnings, refusal};

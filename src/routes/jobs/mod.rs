@@ -3,6 +3,7 @@
 //! Ids may hold slashes, so what is asked of a job is told by the end of the path.
 
 mod launch;
+mod plan;
 mod read;
 mod register;
 mod scale;
@@ -55,7 +56,7 @@ const SUB: [(&str, Sub); 18] = [
     ("/allocations", read::allocations),
     ("/evaluations", read::evaluations),
     ("/periodic/force", launch::force),
-    ("/plan", plan),
+    ("/plan", plan::plan),
     ("/summary", read::summary),
     ("/dispatch", launch::dispatch),
     ("/dispatch/payload", launch::dispatch_payload),
@@ -70,11 +71,6 @@ const SUB: [(&str, Sub); 18] = [
     ("/actions", read::actions),
     ("/action", action),
 ];
-
-fn plan(ctx: &mut Ctx<'_>, _: &str) -> Result {
-    write_only(ctx)?;
-    Err(not_served("Planning of jobs"))
-}
 
 fn action(ctx: &mut Ctx<'_>, _: &str) -> Result {
     get_only(ctx)?;

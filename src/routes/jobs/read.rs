@@ -1,12 +1,14 @@
 //! Reading jobs.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Ctx, Result, get_only};
 use crate::api::{Action, ApiError, Deployment, Evaluation};
 use crate::http::Query;
+use crate::jobspec::diff;
 use crate::routes::params::bool_param;
-use crate::routes::{Answer, Watch, not_served};
+use crate::routes::{Answer, Watch};
 use crate::stdx::json::{self, List};
 use crate::stdx::parse_bool;
 use crate::store::rows::AllocHead;
@@ -55,19 +57,45 @@ pub(super) fn versions(ctx: &mut Ctx<'_>, id: &str) -> Result {
         let index = ctx.reader.table_index(Table::JobVersion);
         return Ok(Answer::text(404, "job versions not found").query(index).watching(watch).into());
     }
-    if diffs && list.len() > 1 {
-        return Err(not_served("The difference between versions of a job"));
-    }
-    let mut body = format!(
-        "{{\"Diffs\":null,\"Index\":{index},\"KnownLeader\":{},\"LastContact\":{},\
+    let diffs = if diffs { differences(&q, &list)? } else { Vec::new() };
+    let mut body = b"{\"Diffs\":".to_vec();
+    json::encode_into(&List(diffs), &mut body);
+    body.extend_from_slice(
+        format!(
+            ",\"Index\":{index},\"KnownLeader\":{},\"LastContact\":{},\
          \"NextToken\":\"\",\"Versions\":[",
-        ctx.agent.leader_addr.is_some(),
-        ctx.agent.last_contact_ms.saturating_mul(1_000_000),
-    )
-    .into_bytes();
+            ctx.agent.leader_addr.is_some(),
+            ctx.agent.last_contact_ms.saturating_mul(1_000_000),
+        )
+        .as_bytes(),
+    );
     body.extend_from_slice(&list.join(&b','));
     body.extend_from_slice(b"]}");
     Ok(Answer::bytes(body).query(index).watching(watch).into())
+}
+
+/// How versions (newest first) differ: each from the one before it, or all from the one that the
+/// query names.
+fn differences(q: &Query<'_>, list: &[Vec<u8>]) -> Result<Vec<Value>> {
+    let values = list.iter().map(|text| json::decode::<Value>(text));
+    let values: Vec<Value> = values
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|e| ApiError::failed(format!("a stored job is damaged: {e}")))?;
+    let named = |name| q.get(name).filter(|v| !v.is_empty());
+    let (tag, version) = (named("diff_tag"), named("diff_version"));
+    let base = if let Some(tag) = tag {
+        let tagged = values.iter().find(|v| v["VersionTag"]["Name"] == *tag);
+        Some(tagged.ok_or_else(|| ApiError::failed(format!("tag {tag:?} not found")))?)
+    } else if let Some(version) = version {
+        let numbered = values.iter().find(|v| v["Version"].as_u64() == version.parse().ok());
+        Some(numbered.ok_or_else(|| ApiError::failed(format!("version {version} not found")))?)
+    } else {
+        None
+    };
+    Ok(match base {
+        Some(base) => values.iter().map(|v| diff::jobs(Some(base), v)).collect(),
+        None => values.windows(2).map(|w| diff::jobs(Some(&w[1]), &w[0])).collect(),
+    })
 }
 
 pub(super) fn submission(ctx: &mut Ctx<'_>, id: &str) -> Result {

@@ -11,19 +11,22 @@ use crate::jobspec::{self, AdmitCtx};
 use crate::routes::{Answer, Outcome, Reply};
 use crate::store::StoreError;
 
-/// What a registration may say. Other keys, such as `PolicyOverride`, mean nothing here.
+/// What a registration, a plan or a validation may say. Other keys, such as `PolicyOverride`, mean
+/// nothing here.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase", rename = "JobRegisterRequest")]
-struct Body {
-    job: Option<Box<Job>>,
+pub(super) struct Body {
+    pub(super) job: Option<Box<Job>>,
+    /// Plans: tell what changes.
+    pub(super) diff: bool,
     submission: Option<Box<JobSubmission>>,
     enforce_index: bool,
     job_modify_index: u64,
     preserve_counts: bool,
     preserve_resources: bool,
     eval_priority: i64,
-    region: String,
-    namespace: String,
+    pub(super) region: String,
+    pub(super) namespace: String,
 }
 
 /// Runs [`jobspec::admit`] with what this cluster says.
@@ -179,7 +182,7 @@ fn enforced(enforce: Option<u64>, existing: Option<&Job>) -> Result<()> {
 }
 
 /// What a job is cannot change from one version to the next.
-fn same_nature(old: &Job, new: &Job) -> Result<()> {
+pub(super) fn same_nature(old: &Job, new: &Job) -> Result<()> {
     if old.kind != new.kind {
         return Err(ApiError::failed(format!(
             "cannot update job from type {:?} to {:?}",
