@@ -40,5 +40,5 @@ pub use variable::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::stdx::json::{Any, Bytes, List, Map, Time, is_zero};
+use crate::stdx::json::{Any, Bytes, List, Map, Span, Time, is_zero};
 use serde::{Deserialize, Serialize};

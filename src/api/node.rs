@@ -19,6 +19,8 @@ pub struct Node {
     pub computed_class: String,
     pub create_index: u64,
     pub datacenter: String,
+    /// `DrainStrategy` is there.
+    pub drain: bool,
     /// null unless draining
     pub drain_strategy: Option<DrainStrategy>,
     pub drivers: Map<DriverInfo>,
@@ -43,7 +45,8 @@ pub struct Node {
     pub last_missed_heartbeat_index: u64,
     /// {}
     pub links: BTreeMap<String, String>,
-    pub meta: Map<String>,
+    /// {}
+    pub meta: BTreeMap<String, String>,
     pub modify_index: u64,
     pub name: String,
     pub node_class: String,
@@ -99,7 +102,7 @@ pub struct NodePool {
     pub name: String,
     /// ns, default 24h=86400000000000; request accepts integer ns or duration string
     #[serde(rename = "NodeIdentityTTL")]
-    pub node_identity_ttl: i64,
+    pub node_identity_ttl: Span,
     /// must be null in CE
     pub scheduler_configuration: Option<NodePoolSchedulerConfiguration>,
 }

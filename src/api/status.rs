@@ -21,6 +21,10 @@ pub const NODE_DISCONNECTED: &str = "disconnected";
 pub const NODE_ELIGIBLE: &str = "eligible";
 pub const NODE_INELIGIBLE: &str = "ineligible";
 
+pub const DRAIN_DRAINING: &str = "draining";
+pub const DRAIN_COMPLETE: &str = "complete";
+pub const DRAIN_CANCELED: &str = "canceled";
+
 pub const DESIRED_RUN: &str = "run";
 pub const DESIRED_STOP: &str = "stop";
 pub const DESIRED_EVICT: &str = "evict";

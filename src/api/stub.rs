@@ -148,7 +148,7 @@ pub struct NodeListStub {
     pub node_resources: NodeResources,
     /// only with ?resources=true
     #[serde(skip_serializing_if = "is_zero")]
-    pub reserved_resources: NodeReservedResources,
+    pub reserved_resources: Option<NodeReservedResources>,
     pub scheduling_eligibility: String,
     pub status: String,
     pub status_description: String,
@@ -254,7 +254,7 @@ impl NodeListStub {
             node_class: node.node_class.clone(),
             node_pool: node.node_pool.clone(),
             node_resources: NodeResources::default(),
-            reserved_resources: NodeReservedResources::default(),
+            reserved_resources: None,
             scheduling_eligibility: node.scheduling_eligibility.clone(),
             status: node.status.clone(),
             status_description: node.status_description.clone(),

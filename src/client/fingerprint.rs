@@ -137,7 +137,7 @@ pub fn node(facts: &Facts, settings: &Settings, wall_ns: i64) -> Node {
         datacenter: or(&settings.datacenter, "dc1"),
         drivers: drivers.into(),
         http_addr: settings.http_addr.clone(),
-        meta: settings.meta.clone().into(),
+        meta: settings.meta.clone(),
         name: or(&settings.name, &or(&hostname, "localhost")),
         node_class: settings.class.clone(),
         node_max_allocs: settings.node_max_allocs,
@@ -162,7 +162,7 @@ pub fn computed_class(node: &Node) -> String {
     for text in [&node.datacenter, &node.node_class, &node.node_pool] {
         hash.text(text);
     }
-    for map in [&node.attributes, &node.meta] {
+    for map in [&*node.attributes, &node.meta] {
         for (key, value) in map.iter().filter(|(k, _)| !k.starts_with("unique.")) {
             hash.text(key);
             hash.text(value);

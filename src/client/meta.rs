@@ -33,7 +33,7 @@ struct Apply {
 
 impl Metadata {
     pub(crate) fn new(node: &Node) -> Self {
-        Self { fixed: node.meta.0.clone(), dynamic: Dynamic::new() }
+        Self { fixed: node.meta.clone(), dynamic: Dynamic::new() }
     }
 
     pub(crate) fn effective(&self) -> BTreeMap<String, String> {

@@ -400,7 +400,7 @@ impl Client {
 
     /// Carries the metadata over into the node.
     fn describe(&mut self) {
-        self.node.meta = self.metadata.effective().into();
+        self.node.meta = self.metadata.effective();
         self.node.computed_class = fingerprint::computed_class(&self.node);
     }
 

@@ -120,15 +120,19 @@ pub enum Command {
     NamespaceUpsert {
         namespace: Box<Namespace>,
     },
+    /// `region` is named where the namespace is in use.
     NamespaceDelete {
         name: String,
+        region: String,
     },
     /// With its hash; the indexes are filled in.
     NodePoolUpsert {
         pool: Box<NodePool>,
     },
+    /// `region` is named where the pool is in use.
     NodePoolDelete {
         name: String,
+        region: String,
     },
     /// `check`: the `cas` parameter.
     SchedulerConfig {

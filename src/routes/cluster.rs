@@ -1,58 +1,16 @@
-//! Namespaces, the operator's settings, and the system's housekeeping.
+//! The operator's settings, and the system's housekeeping.
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Ctx, Outcome, Watch, invalid_method, not_served};
+use super::{Answer, Ctx, Outcome, invalid_method};
 use crate::api::{ApiError, SchedulerConfiguration};
 use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
 use crate::stdx::{duration, json as codec};
-use crate::store::{Table, keys};
+use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
-
-/// `/v1/namespaces`: by name, all of them, or those with a prefix.
-pub(super) fn namespaces(ctx: &mut Ctx<'_>) -> Result {
-    if !ctx.is_get() {
-        return Err(invalid_method());
-    }
-    let mut body = vec![b'['];
-    let prefix = ctx.params.prefix.as_bytes();
-    for pair in ctx.reader.scan(Table::Namespace, prefix, None, false)? {
-        let (_, row) = pair?;
-        if body.len() > 1 {
-            body.push(b',');
-        }
-        body.extend_from_slice(row.json);
-    }
-    body.push(b']');
-    let index = ctx.reader.table_index(Table::Namespace).max(1);
-    let watch = Watch::Tables(Table::Namespace.bit());
-    Ok(Answer::bytes(body).query(index).watching(watch).into())
-}
-
-/// `/v1/namespace` and `/v1/namespace/{name}`
-pub(super) fn namespace(ctx: &mut Ctx<'_>) -> Result {
-    let exact = ctx.req.path() == "/v1/namespace";
-    if ctx.is_get() && !exact {
-        if ctx.rest.is_empty() {
-            return Err(ApiError::bad("Missing Namespace Name"));
-        }
-        let key = keys::name(ctx.rest);
-        let watch = Watch::Row(Table::Namespace, key.as_slice().into());
-        let answer = match ctx.reader.row(Table::Namespace, &key)? {
-            Some(row) => Answer::bytes(row.json.to_vec()).query(row.modify().max(1)),
-            None => Answer::text(404, "Namespace not found")
-                .query(ctx.reader.table_index(Table::Namespace).max(1)),
-        };
-        return Ok(answer.watching(watch).into());
-    }
-    if ctx.is_write() || (ctx.is_delete() && !exact) {
-        return Err(not_served("Changing namespaces"));
-    }
-    Err(invalid_method())
-}
 
 /// `/v1/operator/scheduler/configuration`
 pub(super) fn scheduler_config(ctx: &mut Ctx<'_>) -> Result {

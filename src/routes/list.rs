@@ -193,7 +193,7 @@ fn node_stubs(ctx: &Ctx<'_>, pool: Option<&str>, index: u64) -> Result {
             let node: Node = decode(row.json)?;
             if resources {
                 stub.node_resources = node.node_resources.unwrap_or_default();
-                stub.reserved_resources = node.reserved_resources.unwrap_or_default();
+                stub.reserved_resources = Some(node.reserved_resources.unwrap_or_default());
             }
             if os && let Some(name) = node.attributes.get("os.name") {
                 stub.attributes.insert("os.name".to_owned(), name.clone());

@@ -17,9 +17,11 @@ mod evals;
 mod jobs;
 mod keyring;
 mod list;
+mod namespaces;
 mod nodes;
 mod page;
 pub mod params;
+mod pools;
 pub mod table;
 mod variables;
 

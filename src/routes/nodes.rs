@@ -1,14 +1,14 @@
-//! `/v1/node/*` and node pools. Lists are in `list`.
+//! `/v1/node/*`. Lists are in `list`, pools in `pools`.
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Ctx, Outcome, Watch, invalid_method, not_served, uuid_key};
-use crate::api::{ApiError, NodeEvent, status};
+use super::{Answer, Ctx, Outcome, Watch, invalid_method, uuid_key};
+use crate::api::{ApiError, DrainMetadata, DrainStrategy, NodeEvent, status};
 use crate::command::{Applied, Command};
-use crate::server::node_evals;
-use crate::stdx::json::Time;
-use crate::store::{Table, keys};
+use crate::server::{drain, node_evals};
+use crate::stdx::json::{Map, Time};
+use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
 
@@ -79,7 +79,8 @@ fn evaluate(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if !ctx.is_write() {
         return Err(invalid_method());
     }
-    known(ctx, id)?;
+    let node = known(ctx, id)?;
+    let nodes = ctx.reader.scan(Table::Node, &[], None, false)?.count();
     let evals =
         node_evals(ctx.reader, id, status::TRIGGER_NODE_UPDATE, ctx.now.wall_ns, ctx.entropy)?;
     let ids: Vec<String> = evals.iter().map(|e| e.id.clone()).collect();
@@ -97,13 +98,13 @@ fn evaluate(ctx: &mut Ctx<'_>, id: &str) -> Result {
             "LeaderRPCAddr": servers.first(),
             "NextToken": "",
             "NodeModifyIndex": 0,
-            "NumNodes": 0,
-            "SchedulingEligibility": "",
+            "NumNodes": nodes,
+            "SchedulingEligibility": node.scheduling_eligibility,
             "Servers": servers.iter().map(|s| json!({
                 "Datacenter": dc,
                 "RPCAdvertiseAddr": s,
-                "RPCMajorVersion": 1,
-                "RPCMinorVersion": 1,
+                "RPCMajorVersion": 0,
+                "RPCMinorVersion": 0,
             })).collect::<Vec<_>>(),
             "SignedIdentity": null,
         })
@@ -160,12 +161,7 @@ fn eligibility(ctx: &mut Ctx<'_>, id: &str) -> Result {
         Vec::new()
     };
     let ids: Vec<String> = evals.iter().map(|e| e.id.clone()).collect();
-    let event = NodeEvent {
-        message: format!("Node marked as {wanted} for scheduling"),
-        subsystem: "Cluster".to_owned(),
-        timestamp: Time(ctx.now.wall_ns),
-        ..NodeEvent::default()
-    };
+    let event = eligibility_event(&wanted, ctx.now.wall_ns);
     Ok(Outcome::Propose(
         Box::new(Command::NodeEligibility { id, eligibility: wanted, event, evals }),
         Box::new(move |_, index, applied| match applied {
@@ -175,11 +171,105 @@ fn eligibility(ctx: &mut Ctx<'_>, id: &str) -> Result {
     ))
 }
 
-fn drain(ctx: &mut Ctx<'_>, _: &str) -> Result {
+fn eligibility_event(to: &str, wall_ns: i64) -> NodeEvent {
+    NodeEvent {
+        message: format!("Node marked as {to} for scheduling"),
+        subsystem: "Cluster".to_owned(),
+        timestamp: Time(wall_ns),
+        ..NodeEvent::default()
+    }
+}
+
+/// What a drain may ask for. The path's id wins.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase", rename = "NodeUpdateDrainRequest")]
+struct DrainBody {
+    drain_spec: Option<DrainSpec>,
+    mark_eligible: bool,
+    meta: Map<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct DrainSpec {
+    /// ns; below zero: at once, zero: never.
+    deadline: i64,
+    ignore_system_jobs: bool,
+}
+
+fn drain(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if !ctx.is_write() {
         return Err(invalid_method());
     }
-    Err(not_served("Draining of nodes"))
+    let body: DrainBody = ctx.body()?;
+    let node = known(ctx, id)?;
+    let wall_ns = ctx.now.wall_ns;
+    let now = Time(wall_ns);
+    let draining = node.drain_strategy.is_some();
+    let eligible = body.drain_spec.is_none()
+        && body.mark_eligible
+        && node.scheduling_eligibility != status::NODE_ELIGIBLE;
+    if body.drain_spec.is_none() && !draining && !eligible {
+        return Ok(drain_answer(0, false).into());
+    }
+    let evals = if eligible {
+        node_evals(ctx.reader, id, status::TRIGGER_NODE_UPDATE, wall_ns, ctx.entropy)?
+    } else {
+        Vec::new()
+    };
+    let strategy = body.drain_spec.map(|spec| DrainStrategy {
+        deadline: spec.deadline,
+        force_deadline: Time(if spec.deadline > 0 {
+            wall_ns.saturating_add(spec.deadline)
+        } else {
+            0
+        }),
+        ignore_system_jobs: spec.ignore_system_jobs,
+        started_at: node.drain_strategy.as_ref().map_or(now, |s| s.started_at),
+    });
+    let old = node.last_drain.filter(|_| draining).unwrap_or_default();
+    let last = DrainMetadata {
+        accessor_id: ANONYMOUS.to_owned(),
+        meta: if body.meta.is_empty() { old.meta } else { body.meta },
+        started_at: if draining { old.started_at } else { now },
+        status: match strategy {
+            Some(_) => status::DRAIN_DRAINING,
+            None => status::DRAIN_CANCELED,
+        }
+        .to_owned(),
+        updated_at: now,
+    };
+    let event = match (&strategy, draining) {
+        (Some(_), false) => drain::event("Node drain strategy set", wall_ns),
+        (Some(_), true) => drain::event("Node drain strategy updated", wall_ns),
+        (None, true) => drain::event("Node drain disabled", wall_ns),
+        (None, false) => eligibility_event(status::NODE_ELIGIBLE, wall_ns),
+    };
+    let last = (draining || strategy.is_some()).then_some(last);
+    let has_evals = !evals.is_empty();
+    let mark_eligible = body.mark_eligible;
+    let id = id.to_owned();
+    Ok(Outcome::Propose(
+        Box::new(Command::NodeDrain { id, strategy, mark_eligible, last, event, evals }),
+        Box::new(move |_, index, applied| match applied {
+            Applied::Refused(e) => Err(e),
+            _ => Ok(drain_answer(index, has_evals)),
+        }),
+    ))
+}
+
+/// Who drains while access control is off.
+const ANONYMOUS: &str = "token:acls-disabled";
+
+/// The evaluations are there, but are not named, as recorded.
+fn drain_answer(index: u64, evals: bool) -> Answer {
+    let body = json!({
+        "EvalCreateIndex": if evals { index } else { 0 },
+        "EvalIDs": null,
+        "Index": index,
+        "NodeModifyIndex": index,
+    });
+    Answer::json(&body).index(index)
 }
 
 fn purge(ctx: &mut Ctx<'_>, id: &str) -> Result {
@@ -213,40 +303,4 @@ fn purge(ctx: &mut Ctx<'_>, id: &str) -> Result {
 fn known(ctx: &Ctx<'_>, id: &str) -> std::result::Result<crate::api::Node, ApiError> {
     uuid_key("node", id)?;
     ctx.reader.node(id)?.ok_or_else(|| ApiError::failed("node not found"))
-}
-
-/// `/v1/node/pool/{name}` and its lists.
-pub(super) fn pool(ctx: &mut Ctx<'_>) -> Result {
-    let rest = ctx.rest;
-    if let Some(name) = rest.strip_suffix("/nodes") {
-        return super::list::pool_nodes(ctx, name);
-    }
-    if let Some(name) = rest.strip_suffix("/jobs") {
-        return super::list::pool_jobs(ctx, name);
-    }
-    if ctx.is_get() {
-        let key = keys::name(rest);
-        let watch = Watch::Row(Table::NodePool, key.as_slice().into());
-        let answer = match ctx.reader.row(Table::NodePool, &key)? {
-            Some(row) => Answer::bytes(row.json.to_vec()).query(row.modify().max(1)),
-            None => Answer::text(404, "node pool not found")
-                .query(ctx.reader.table_index(Table::NodePool).max(1)),
-        };
-        return Ok(answer.watching(watch).into());
-    }
-    if ctx.is_write() || ctx.is_delete() {
-        return Err(not_served("Changing node pools"));
-    }
-    Err(invalid_method())
-}
-
-/// `/v1/node/pools`
-pub(super) fn pools(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.is_write() {
-        return Err(not_served("Changing node pools"));
-    }
-    if !ctx.is_get() {
-        return Err(invalid_method());
-    }
-    super::list::pools(ctx)
 }

@@ -5,7 +5,7 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, keyring, list, nodes, variables,
+    jobs, keyring, list, namespaces, nodes, pools, variables,
 };
 use crate::api::ApiError;
 
@@ -56,12 +56,12 @@ pub const ROUTES: &[Route] = &[
     r("/v1/jobs/parse", absent::parse),
     r("/v1/jobs/statuses", jobs::statuses),
     r("/v1/metrics", agent::metrics),
-    r("/v1/namespace", cluster::namespace),
-    r("/v1/namespace/", cluster::namespace),
-    r("/v1/namespaces", cluster::namespaces),
+    r("/v1/namespace", namespaces::one),
+    r("/v1/namespace/", namespaces::one),
+    r("/v1/namespaces", namespaces::collection),
     r("/v1/node/", nodes::one),
-    r("/v1/node/pool/", nodes::pool),
-    r("/v1/node/pools", nodes::pools),
+    r("/v1/node/pool/", pools::one),
+    r("/v1/node/pools", pools::collection),
     r("/v1/nodes", list::nodes),
     r("/v1/operator/autopilot/configuration", cluster::autopilot_config),
     r("/v1/operator/autopilot/health", agent::autopilot_health),

@@ -3,6 +3,7 @@
 
 pub mod blocked;
 pub mod broker;
+pub mod drain;
 pub mod gc;
 pub mod heartbeat;
 mod keyring;
@@ -25,6 +26,7 @@ use crate::stdx::{Entropy, Now, uuid};
 use crate::store::{Reader, StoreError, Table, Touched, keys};
 use blocked::Blocked;
 use broker::{Broker, Lease};
+use drain::Drains;
 use gc::{Collection, Progress, Thresholds};
 use heartbeat::Heartbeats;
 use view::{InFlight, NodeCache, StateView};
@@ -53,6 +55,7 @@ pub struct Server {
     broker: Broker,
     blocked: Blocked,
     heartbeats: Heartbeats,
+    drains: Drains,
     nodes: NodeCache,
     in_flight: InFlight,
     runs: BTreeMap<String, Run>,
@@ -76,6 +79,7 @@ impl Server {
             broker: Broker::new(),
             blocked: Blocked::new(),
             heartbeats: Heartbeats::new(config.heartbeat),
+            drains: Drains::default(),
             nodes: NodeCache::default(),
             in_flight: InFlight::default(),
             runs: BTreeMap::new(),
@@ -92,7 +96,9 @@ impl Server {
     /// Mono ns at which something is due by itself.
     pub fn deadline(&self, now: Now) -> Option<u64> {
         let gc = Some(self.gc_at).filter(|at| *at != u64::MAX);
-        [self.broker.deadline(now), self.heartbeats.deadline(), self.blocked.deadline(), gc]
+        let heard = self.heartbeats.deadline();
+        let drains = self.drains.deadline();
+        [self.broker.deadline(now), heard, self.blocked.deadline(), drains, gc]
             .into_iter()
             .flatten()
             .min()
@@ -131,6 +137,7 @@ impl Server {
             if node.status != status::NODE_DOWN {
                 self.heartbeats.take_over(&node.id, now.mono_ns);
             }
+            self.drains.note(&node.id, node.drain_strategy.is_some(), now.mono_ns);
         }
         self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
         Ok(())
@@ -168,11 +175,15 @@ impl Server {
             self.take_in(eval, now);
         }
         for id in &touched.nodes_changed {
-            match reader.node(id)? {
-                None => self.heartbeats.remove(id),
-                Some(n) if n.status == status::NODE_DOWN => self.heartbeats.remove(id),
-                Some(_) => {}
+            let node = reader.node(id)?;
+            if node.as_ref().is_none_or(|n| n.status == status::NODE_DOWN) {
+                self.heartbeats.remove(id);
             }
+            let draining = node.is_some_and(|n| n.drain_strategy.is_some());
+            self.drains.note(id, draining, now.mono_ns);
+        }
+        if touched.tables & Table::Alloc.bit() != 0 {
+            self.drains.stir(now.mono_ns);
         }
         let nodes = touched.nodes_changed.iter().chain(&touched.nodes_freed);
         for id in nodes {
@@ -309,6 +320,8 @@ impl Server {
         for id in self.heartbeats.expired(now.mono_ns) {
             out.push((node_lost(reader, &id, now, entropy)?, None));
         }
+        let steps = self.drains.step(now, reader, entropy)?;
+        out.extend(steps.into_iter().map(|command| (command, None)));
         let due = self.blocked.retry(now.mono_ns);
         self.queue(reader, now, due)?;
         self.collect(now, reader, out)

@@ -1,5 +1,6 @@
 //! Small things that the standard library could have had; pure, and free of the rest of the crate.
 
+pub mod blake2b;
 pub mod duration;
 pub mod json;
 mod now;

@@ -24,3 +24,13 @@ fn conventions() {
 fn job_batch() {
     replay::matches("job-batch");
 }
+
+#[test]
+fn nodes() {
+    replay::matches("nodes");
+}
+
+#[test]
+fn namespaces_and_pools() {
+    replay::matches("namespaces-pools");
+}

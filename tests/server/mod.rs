@@ -1,3 +1,4 @@
 //! Duties of a server over a real store.
 
+mod drain;
 mod gc;

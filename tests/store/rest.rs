@@ -1,11 +1,11 @@
 //! Variables, configurations, namespaces, pools, and entries applied twice.
 
-use vardo::api::{Namespace, NodePool, SchedulerConfiguration, Variable, VariableLock};
+use vardo::api::{Job, Namespace, NodePool, SchedulerConfiguration, Variable, VariableLock};
 use vardo::command::{Applied, Command};
 use vardo::stdx::json::Bytes;
 use vardo::store::{KEYRING, Table, keys};
 
-use super::{WALL, World, job};
+use super::{WALL, World, job, node, register_node};
 
 fn put(value: &str, check: Option<u64>) -> Command {
     let items = std::collections::BTreeMap::from([("k".to_owned(), value.to_owned())]);
@@ -145,10 +145,59 @@ fn namespaces_and_pools_come_and_go() {
     let upsert = Command::NodePoolUpsert { pool: Box::new(pool) };
     assert_eq!(w.run(&upsert), Applied::Done);
     assert_eq!(w.read(|r| r.node_pool("edge").unwrap().unwrap().modify_index), w.index);
-    assert_eq!(w.run(&Command::NamespaceDelete { name: "dev".into() }), Applied::Done);
-    assert_eq!(w.run(&Command::NamespaceDelete { name: "dev".into() }), Applied::Nothing);
-    assert_eq!(w.run(&Command::NodePoolDelete { name: "edge".into() }), Applied::Done);
+    let refused = |w: &mut World, c: &Command| match w.run(c) {
+        Applied::Refused(e) => e.text,
+        other => panic!("{other:?}"),
+    };
+    let drop_namespace =
+        |name: &str| Command::NamespaceDelete { name: name.into(), region: "eu".into() };
+    let drop_pool = |name: &str| Command::NodePoolDelete { name: name.into(), region: "eu".into() };
+    // In use: they stay.
+    let user = Job {
+        namespace: "dev".into(),
+        node_pool: "edge".into(),
+        status: "pending".into(),
+        ..job("web")
+    };
+    w.register(&user, 1);
+    w.run(&put_in("dev"));
+    let mut user_node = node(7);
+    user_node.node_pool = "edge".into();
+    w.run(&register_node(&user_node));
+    assert_eq!(
+        refused(&mut w, &drop_namespace("dev")),
+        "2 errors occurred:\n\t* namespace \"dev\" has non-terminal jobs in regions: [eu]\n\t* \
+         namespace \"dev\" has variables associated with it in regions: [eu]\n\n"
+    );
+    assert_eq!(
+        refused(&mut w, &drop_pool("edge")),
+        "2 errors occurred:\n\t* node pool \"edge\" has non-terminal jobs in regions: [eu]\n\t* \
+         node pool \"edge\" has nodes in regions: [eu]\n\n"
+    );
+    w.run(&Command::JobDeregister {
+        namespace: "dev".into(),
+        id: "web".into(),
+        purge: true,
+        no_shutdown_delay: false,
+        eval: None,
+        wall_ns: WALL,
+    });
+    w.run(&Command::VariableDelete { namespace: "dev".into(), path: "a".into(), check: None });
+    w.run(&Command::NodePurge { ids: vec![user_node.id], evals: Vec::new() });
+    assert_eq!(w.run(&drop_namespace("dev")), Applied::Done);
+    assert_eq!(refused(&mut w, &drop_namespace("dev")), "namespace not found");
+    assert_eq!(w.run(&drop_pool("edge")), Applied::Done);
     assert_eq!(w.read(|r| r.node_pool("edge").unwrap()), None);
+    // The built-in ones stay.
+    w.run(&Command::Bootstrap { wall_ns: WALL });
+    assert_eq!(refused(&mut w, &drop_namespace("default")), "can not delete default namespace");
+    assert_eq!(refused(&mut w, &drop_pool("all")), "deleting node pool \"all\" is not allowed");
+}
+
+fn put_in(namespace: &str) -> Command {
+    let variable =
+        Box::new(Variable { namespace: namespace.into(), path: "a".into(), ..Variable::default() });
+    Command::VariablePut { variable, check: None, wall_ns: WALL }
 }
 
 #[test]
@@ -196,8 +245,8 @@ fn batching_does_not_show() {
 fn the_first_root_key_stays_and_its_secret_is_in_no_row() {
     let mut w = World::new();
     w.run(&Command::Bootstrap { wall_ns: WALL });
-    let early = super::node(1);
-    w.run(&super::register_node(&early));
+    let early = node(1);
+    w.run(&register_node(&early));
     let key = |n: u8, secret: &str| Command::RootKey {
         id: super::id(b'k', n),
         public: Bytes(vec![n; 32]),
@@ -208,8 +257,8 @@ fn the_first_root_key_stays_and_its_secret_is_in_no_row() {
     let at = w.index;
     assert_eq!(w.run(&key(2, "b3RoZXI=")), Applied::Nothing);
     assert_eq!(w.touched.tables, 0);
-    let late = super::node(2);
-    w.run(&super::register_node(&late));
+    let late = node(2);
+    w.run(&register_node(&late));
     w.run(&Command::NodeStatus {
         id: early.id.clone(),
         status: "ready".into(),

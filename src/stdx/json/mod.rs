@@ -10,7 +10,7 @@ mod types;
 
 pub use decode::{JsonError, decode};
 pub use pretty::pretty;
-pub use types::{Any, Bytes, List, Map, Time, is_zero};
+pub use types::{Any, Bytes, List, Map, Span, Time, is_zero};
 
 use serde::Serialize;
 

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::stdx::time;
+use crate::stdx::{duration, time};
 
 /// For `skip_serializing_if`: true for the zero value of a type.
 pub fn is_zero<T: Default + PartialEq>(t: &T) -> bool {
@@ -143,6 +143,29 @@ impl<'de> Deserialize<'de> for Time {
             Some(t) => time::parse_rfc3339(&t)
                 .map(Self)
                 .ok_or_else(|| de::Error::custom(format_args!("parsing time {t:?}"))),
+        }
+    }
+}
+
+/// A length of time in nanoseconds: prints the number, reads a number or text as `"24h"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span(pub i64);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_i64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match Any::deserialize(d)? {
+            Any::Null => Ok(Self(0)),
+            Any::Number(n) => Ok(Self(n as i64)),
+            Any::Text(t) => duration::parse(&t)
+                .map(Self)
+                .ok_or_else(|| de::Error::custom(format_args!("time: invalid duration {t:?}"))),
+            _ => Err(de::Error::custom("a duration is a number or a text")),
         }
     }
 }

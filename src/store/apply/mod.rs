@@ -8,13 +8,14 @@ mod deployment;
 mod eval;
 mod job;
 mod moves;
+mod namespace;
 mod node;
 mod operator;
 mod plan;
 mod reap;
 mod variable;
 
-use super::{Batch, StoreError, Table};
+use super::{Batch, StoreError};
 use crate::command::{Applied, Command};
 use moves::Moves;
 
@@ -89,9 +90,9 @@ impl Batch<'_> {
                 self.variable_delete(index, namespace, path, *check)
             }
             Command::NamespaceUpsert { namespace } => self.namespace_upsert(index, namespace),
-            Command::NamespaceDelete { name } => self.delete_named(index, Table::Namespace, name),
+            Command::NamespaceDelete { name, region } => self.namespace_delete(index, name, region),
             Command::NodePoolUpsert { pool } => self.node_pool_upsert(index, pool),
-            Command::NodePoolDelete { name } => self.delete_named(index, Table::NodePool, name),
+            Command::NodePoolDelete { name, region } => self.node_pool_delete(index, name, region),
             Command::SchedulerConfig { config, check } => {
                 self.scheduler_config(index, config, *check)
             }

@@ -4,7 +4,7 @@ use crate::api::{
     DrainMetadata, DrainStrategy, Evaluation, Node, NodeEvent, NodeListStub, NodePool, status,
 };
 use crate::command::Applied;
-use crate::stdx::json::Time;
+use crate::stdx::json::{Span, Time};
 use crate::store::rows::{Head, NodeStatus};
 use crate::store::schema::keys;
 use crate::store::{Batch, RowHead, StoreError, Table, typed};
@@ -105,7 +105,8 @@ impl Batch<'_> {
         })
     }
 
-    /// Sets, changes or ends a drain. A node that drains takes nothing new.
+    /// Sets, changes or ends a drain. A node that drains takes nothing new. A drain that is over
+    /// already does not complete.
     pub(super) fn node_drain(
         &mut self,
         index: u64,
@@ -116,7 +117,11 @@ impl Batch<'_> {
         event: &NodeEvent,
         evals: &[Evaluation],
     ) -> Result<Applied, StoreError> {
+        let completes = last.is_some_and(|l| l.status == status::DRAIN_COMPLETE);
         self.change_node(index, id, evals, |node| {
+            if completes && node.drain_strategy.is_none() {
+                return;
+            }
             node.drain_strategy = strategy.cloned();
             if let Some(last) = last {
                 node.last_drain = Some(last.clone());
@@ -200,6 +205,7 @@ impl Batch<'_> {
 
     fn put_node(&mut self, index: u64, key: &[u8], mut node: Node) -> Result<(), StoreError> {
         node.modify_index = index;
+        node.drain = node.drain_strategy.is_some();
         let head = node.head();
         self.put(index, Table::Node, key, head, &node)?;
         self.put_stub(Table::Node, key, head, &NodeListStub::of(&node))?;
@@ -224,7 +230,7 @@ impl Batch<'_> {
             description: description.to_owned(),
             create_index: index,
             modify_index: index,
-            node_identity_ttl: IDENTITY_TTL,
+            node_identity_ttl: Span(IDENTITY_TTL),
             ..NodePool::default()
         };
         self.put(index, Table::NodePool, &key, RowHead::plain(index, index), &pool)
@@ -235,6 +241,7 @@ impl Batch<'_> {
 fn keep_server_part(node: &mut Node, old: &Node) {
     node.create_index = old.create_index;
     node.modify_index = old.modify_index;
+    node.drain = old.drain;
     node.drain_strategy.clone_from(&old.drain_strategy);
     node.scheduling_eligibility.clone_from(&old.scheduling_eligibility);
     node.last_drain.clone_from(&old.last_drain);

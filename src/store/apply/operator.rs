@@ -1,8 +1,7 @@
-//! Namespaces, node pools, configurations of the cluster, and what every cluster begins with.
+//! Configurations of the cluster, its keys, and what every cluster begins with.
 
 use crate::api::{
-    ApiError, Namespace, NodePool, PreemptionConfig, RootKey, RootKeyMeta, SchedulerConfiguration,
-    status,
+    ApiError, Namespace, PreemptionConfig, RootKey, RootKeyMeta, SchedulerConfiguration, status,
 };
 use crate::command::Applied;
 use crate::stdx::json::Bytes;
@@ -55,61 +54,6 @@ impl Batch<'_> {
         };
         self.put_json(index, Table::Operator, &key, RowHead::plain(create, index), &json)?;
         Ok(Applied::Checked(true))
-    }
-
-    pub(super) fn namespace_upsert(
-        &mut self,
-        index: u64,
-        namespace: &Namespace,
-    ) -> Result<Applied, StoreError> {
-        let key = keys::name(&namespace.name);
-        let mut namespace = namespace.clone();
-        if let Some(old) = self.reader().namespace(&namespace.name)? {
-            namespace.create_index = old.create_index;
-            namespace.modify_index = old.modify_index;
-            if namespace == old {
-                return Ok(Applied::Nothing);
-            }
-        } else {
-            namespace.create_index = index;
-        }
-        namespace.modify_index = index;
-        let head = RowHead::plain(namespace.create_index, index);
-        self.put(index, Table::Namespace, &key, head, &namespace)?;
-        Ok(Applied::Done)
-    }
-
-    pub(super) fn node_pool_upsert(
-        &mut self,
-        index: u64,
-        pool: &NodePool,
-    ) -> Result<Applied, StoreError> {
-        let key = keys::name(&pool.name);
-        let mut pool = pool.clone();
-        if let Some(old) = self.reader().node_pool(&pool.name)? {
-            pool.create_index = old.create_index;
-            pool.modify_index = old.modify_index;
-            if pool == old {
-                return Ok(Applied::Nothing);
-            }
-        } else {
-            pool.create_index = index;
-        }
-        pool.modify_index = index;
-        let head = RowHead::plain(pool.create_index, index);
-        self.put(index, Table::NodePool, &key, head, &pool)?;
-        Ok(Applied::Done)
-    }
-
-    /// Removes a row that is known by its name.
-    pub(super) fn delete_named(
-        &mut self,
-        index: u64,
-        table: Table,
-        name: &str,
-    ) -> Result<Applied, StoreError> {
-        let there = self.delete(index, table, &keys::name(name))?;
-        Ok(if there { Applied::Done } else { Applied::Nothing })
     }
 
     /// Writes what is missing of the rows that every cluster has.
