@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::{Config, Host};
 use super::config_tree::Tree;
-use crate::stdx::json::Any;
+use crate::stdx::json::{self, Any};
 use crate::stdx::parse_bool;
 
 /// A flag of `agent`, the key that it sets (empty: see [`Config::load`]) and what it does.
@@ -205,7 +205,7 @@ fn read_file(path: &Path) -> Result<Tree, String> {
     if first.is_none() {
         return Ok(Tree::default());
     }
-    let document: Any = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    let document: Any = json::decode_whole(&text).map_err(|e| e.to_string())?;
     Tree::read(&document)
 }
 
@@ -255,7 +255,7 @@ mod tests {
     fn config(document: &str, flags: &[&str]) -> Result<Config, String> {
         let args: Vec<String> = flags.iter().map(|f| (*f).to_owned()).collect();
         let given = read_flags(&args)?;
-        let mut asked = Tree::read(&serde_json::from_str(document).unwrap())?;
+        let mut asked = Tree::read(&json::decode(document.as_bytes()).unwrap())?;
         asked.overlay(given.tree);
         let mut tree = if given.dev { dev_defaults()? } else { Tree::default() };
         tree.overlay(asked.clone());
@@ -387,7 +387,7 @@ mod tests {
             r#"{"region":"","enable_debug":false,"client":[{"meta":[{"k":"3"}]}],
                 "server":{"enabled_schedulers":["service"]},"ui":{"enabled":false}}"#,
         ] {
-            tree.overlay(Tree::read(&serde_json::from_str(text).unwrap()).unwrap());
+            tree.overlay(Tree::read(&json::decode(text.as_bytes()).unwrap()).unwrap());
         }
         assert_eq!(tree.text("region"), "a");
         assert!(tree.bool("enable_debug"));

@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Allocation` of the API; fields that are zero are left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Allocation {
     /// server-side changes only (clients watch it)
     #[serde(skip_serializing_if = "is_zero")]
@@ -93,8 +94,8 @@ pub struct Allocation {
 }
 
 /// `DesiredTransition` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DesiredTransition {
     pub force_reschedule: Option<bool>,
     pub migrate: Option<bool>,
@@ -104,8 +105,8 @@ pub struct DesiredTransition {
 }
 
 /// `AllocNetworkStatus` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocNetworkStatus {
     pub address: String,
     pub address_i_pv6: String,
@@ -115,8 +116,8 @@ pub struct AllocNetworkStatus {
 }
 
 /// `TaskState` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskState {
     /// last 10, oldest first
     pub events: List<TaskEvent>,
@@ -135,8 +136,8 @@ pub struct TaskState {
 }
 
 /// `TaskEvent` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskEvent {
     /// Printed `{}` when empty.
     pub details: BTreeMap<String, String>,
@@ -170,8 +171,8 @@ pub struct TaskEvent {
 }
 
 /// `AllocDeploymentStatus` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocDeploymentStatus {
     pub canary: bool,
     /// null = unknown
@@ -181,8 +182,8 @@ pub struct AllocDeploymentStatus {
 }
 
 /// `AllocMetric` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocMetric {
     /// ns
     pub allocation_time: i64,
@@ -207,8 +208,8 @@ pub struct AllocMetric {
 }
 
 /// `NodeScoreMeta` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeScoreMeta {
     #[serde(rename = "NodeID")]
     pub node_id: String,
@@ -217,8 +218,8 @@ pub struct NodeScoreMeta {
 }
 
 /// `RescheduleTracker` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct RescheduleTracker {
     pub events: List<RescheduleEvent>,
     /// `ok`|`no placement`|""
@@ -226,8 +227,8 @@ pub struct RescheduleTracker {
 }
 
 /// `RescheduleEvent` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct RescheduleEvent {
     pub delay: i64,
     #[serde(rename = "PrevAllocID")]
@@ -239,11 +240,12 @@ pub struct RescheduleEvent {
 }
 
 /// `AllocState` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocState {
     /// 0 = client status
     pub field: u8,
     pub time: Time,
     pub value: String,
+}
 }

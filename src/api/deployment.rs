@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Deployment` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Deployment {
     pub create_index: u64,
     /// ns
@@ -32,8 +33,8 @@ pub struct Deployment {
 }
 
 /// `DeploymentState` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DeploymentState {
     pub auto_promote: bool,
     pub auto_revert: bool,
@@ -49,4 +50,5 @@ pub struct DeploymentState {
     /// null (zero) until first progress deadline set
     pub require_progress_by: Time,
     pub unhealthy_allocs: i64,
+}
 }

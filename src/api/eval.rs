@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Evaluation` of the API; fields that are zero are left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Evaluation {
     #[serde(skip_serializing_if = "is_zero")]
     pub annotate_plan: bool,
@@ -80,8 +81,8 @@ pub struct Evaluation {
 }
 
 /// `PlanAnnotations` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct PlanAnnotations {
     /// {group: DesiredUpdates}
     #[serde(rename = "DesiredTGUpdates")]
@@ -91,8 +92,8 @@ pub struct PlanAnnotations {
 }
 
 /// `DesiredUpdates` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DesiredUpdates {
     pub canary: u64,
     pub destructive_update: u64,
@@ -109,8 +110,8 @@ pub struct DesiredUpdates {
 }
 
 /// `EvaluationStub` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct EvaluationStub {
     pub blocked_eval: String,
     pub create_index: u64,
@@ -135,4 +136,5 @@ pub struct EvaluationStub {
     #[serde(rename = "Type")]
     pub kind: String,
     pub wait_until: Time,
+}
 }

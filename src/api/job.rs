@@ -6,9 +6,10 @@
 
 use super::*;
 
+records! {
 /// `Job` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Job {
     pub affinities: List<Affinity>,
     /// false (accepted, unused)
@@ -86,8 +87,8 @@ pub struct Job {
 }
 
 /// `JobVersionTag` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobVersionTag {
     pub description: String,
     pub name: String,
@@ -95,24 +96,24 @@ pub struct JobVersionTag {
 }
 
 /// `JobUIConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobUIConfig {
     pub description: String,
     pub links: List<JobUILink>,
 }
 
 /// `JobUILink` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobUILink {
     pub label: String,
     pub url: String,
 }
 
 /// `TaskGroup` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskGroup {
     /// not for system
     pub affinities: List<Affinity>,
@@ -154,8 +155,8 @@ pub struct TaskGroup {
 }
 
 /// `UpdateStrategy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct UpdateStrategy {
     /// needs Canary>0
     pub auto_promote: Option<bool>,
@@ -174,8 +175,8 @@ pub struct UpdateStrategy {
 }
 
 /// `MigrateStrategy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct MigrateStrategy {
     /// checks|task_states
     pub health_check: Option<String>,
@@ -185,8 +186,8 @@ pub struct MigrateStrategy {
 }
 
 /// `RestartPolicy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct RestartPolicy {
     pub attempts: Option<i64>,
     pub delay: Option<i64>,
@@ -197,8 +198,8 @@ pub struct RestartPolicy {
 }
 
 /// `ReschedulePolicy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ReschedulePolicy {
     pub attempts: Option<i64>,
     pub delay: Option<i64>,
@@ -211,8 +212,8 @@ pub struct ReschedulePolicy {
 }
 
 /// `DisconnectStrategy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DisconnectStrategy {
     /// 0
     pub lost_after: i64,
@@ -225,8 +226,8 @@ pub struct DisconnectStrategy {
 }
 
 /// `EphemeralDisk` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct EphemeralDisk {
     pub migrate: bool,
     #[serde(rename = "SizeMB")]
@@ -235,8 +236,8 @@ pub struct EphemeralDisk {
 }
 
 /// `PeriodicConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct PeriodicConfig {
     /// true
     pub enabled: Option<bool>,
@@ -253,8 +254,8 @@ pub struct PeriodicConfig {
 }
 
 /// `ParameterizedJobConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ParameterizedJobConfig {
     pub meta_optional: List<String>,
     pub meta_required: List<String>,
@@ -263,16 +264,16 @@ pub struct ParameterizedJobConfig {
 }
 
 /// `Multiregion` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Multiregion {
     pub regions: List<MultiregionRegion>,
     pub strategy: Option<MultiregionStrategy>,
 }
 
 /// `MultiregionStrategy` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct MultiregionStrategy {
     /// 0
     pub max_parallel: i64,
@@ -281,8 +282,8 @@ pub struct MultiregionStrategy {
 }
 
 /// `MultiregionRegion` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct MultiregionRegion {
     /// 1
     pub count: Option<i64>,
@@ -295,8 +296,8 @@ pub struct MultiregionRegion {
 }
 
 /// `Constraint` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Constraint {
     /// e.g. `${attr.kernel.name}`
     #[serde(rename = "LTarget")]
@@ -307,8 +308,8 @@ pub struct Constraint {
 }
 
 /// `Affinity` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Affinity {
     #[serde(rename = "LTarget")]
     pub ltarget: String,
@@ -319,8 +320,8 @@ pub struct Affinity {
 }
 
 /// `Spread` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Spread {
     pub attribute: String,
     pub spread_target: List<SpreadTarget>,
@@ -329,16 +330,16 @@ pub struct Spread {
 }
 
 /// `SpreadTarget` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct SpreadTarget {
     pub percent: u8,
     pub value: String,
 }
 
 /// `VolumeRequest` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct VolumeRequest {
     pub access_mode: String,
     pub attachment_mode: String,
@@ -354,8 +355,8 @@ pub struct VolumeRequest {
 }
 
 /// `CSIMountOptions` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct CSIMountOptions {
     #[serde(rename = "FSType")]
     pub fs_type: String,
@@ -363,11 +364,12 @@ pub struct CSIMountOptions {
 }
 
 /// `Consul` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Consul {
     /// `default`
     pub cluster: String,
     pub namespace: String,
     pub partition: String,
+}
 }

@@ -40,5 +40,4 @@ pub use variable::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::stdx::json::{Any, Bytes, List, Map, Span, Time, is_zero};
-use serde::{Deserialize, Serialize};
+use crate::stdx::json::{Any, Bytes, List, Map, Span, Time, is_zero, records};

@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Namespace` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Namespace {
     /// null/obj
     pub capabilities: Option<NamespaceCapabilities>,
@@ -28,8 +29,8 @@ pub struct Namespace {
 }
 
 /// `NamespaceCapabilities` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NamespaceCapabilities {
     pub disabled_network_modes: List<String>,
     pub disabled_task_drivers: List<String>,
@@ -38,10 +39,11 @@ pub struct NamespaceCapabilities {
 }
 
 /// `NamespaceNodePoolConfiguration` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NamespaceNodePoolConfiguration {
     pub allowed: List<String>,
     pub default: String,
     pub denied: List<String>,
+}
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Node` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Node {
     /// {str:str}
     pub attributes: Map<String>,
@@ -70,8 +71,8 @@ pub struct Node {
 }
 
 /// `NodeResources` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeResources {
     /// legacy, still emitted
     pub cpu: LegacyNodeCpuResources,
@@ -89,8 +90,8 @@ pub struct NodeResources {
 }
 
 /// `NodePool` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodePool {
     pub create_index: u64,
     pub description: String,
@@ -105,4 +106,5 @@ pub struct NodePool {
     pub node_identity_ttl: Span,
     /// must be null in CE
     pub scheduler_configuration: Option<NodePoolSchedulerConfiguration>,
+}
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// Old form of the CPU figures, still printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct LegacyNodeCpuResources {
     /// Sum over all cores, in MHz.
     pub cpu_shares: i64,
@@ -12,14 +13,14 @@ pub struct LegacyNodeCpuResources {
     pub total_cpu_cores: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeProcessorResources {
     pub topology: Option<NumaTopology>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NumaTopology {
     pub cores: List<NumaCore>,
     pub distances: List<List<i64>>,
@@ -29,8 +30,8 @@ pub struct NumaTopology {
     pub override_withold_compute: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NumaCore {
     /// MHz.
     pub base_speed: i64,
@@ -47,22 +48,22 @@ pub struct NumaCore {
     pub socket_id: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeMemoryResources {
     #[serde(rename = "MemoryMB")]
     pub memory_mb: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeDiskResources {
     #[serde(rename = "DiskMB")]
     pub disk_mb: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeNetworkResource {
     pub addresses: List<NodeNetworkAddress>,
     pub device: String,
@@ -71,8 +72,8 @@ pub struct NodeNetworkResource {
     pub speed: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeNetworkAddress {
     pub address: String,
     pub alias: String,
@@ -82,8 +83,8 @@ pub struct NodeNetworkAddress {
     pub reserved_ports: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeDeviceResource {
     pub attributes: Map<DeviceAttribute>,
     pub instances: List<NodeDevice>,
@@ -94,8 +95,8 @@ pub struct NodeDeviceResource {
 }
 
 /// One typed value; exactly one of the first four is set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DeviceAttribute {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bool: Option<bool>,
@@ -108,8 +109,8 @@ pub struct DeviceAttribute {
     pub unit: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeDevice {
     pub health_description: String,
     pub healthy: bool,
@@ -118,16 +119,16 @@ pub struct NodeDevice {
     pub locality: Option<NodeDeviceLocality>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeDeviceLocality {
     #[serde(rename = "PciBusID")]
     pub pci_bus_id: String,
 }
 
 /// What the operator keeps back from the scheduler.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeReservedResources {
     pub cpu: NodeReservedCpu,
     pub disk: NodeDiskResources,
@@ -135,23 +136,23 @@ pub struct NodeReservedResources {
     pub networks: NodeReservedNetworks,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeReservedCpu {
     /// MHz.
     pub cpu_shares: i64,
     pub reserved_cpu_cores: List<i64>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeReservedNetworks {
     /// Such as `22,80,8000-9000`.
     pub reserved_host_ports: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DriverInfo {
     /// Printed `{}` when empty.
     pub attributes: BTreeMap<String, String>,
@@ -162,8 +163,8 @@ pub struct DriverInfo {
 }
 
 /// One line of a node's history; the last ten are kept.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeEvent {
     pub create_index: u64,
     pub details: Map<String>,
@@ -173,8 +174,8 @@ pub struct NodeEvent {
     pub timestamp: Time,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DrainStrategy {
     /// ns; below zero: at once, zero: no deadline.
     pub deadline: i64,
@@ -183,8 +184,8 @@ pub struct DrainStrategy {
     pub started_at: Time,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DrainMetadata {
     #[serde(rename = "AccessorID")]
     pub accessor_id: String,
@@ -195,8 +196,8 @@ pub struct DrainMetadata {
     pub updated_at: Time,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ClientHostVolumeConfig {
     #[serde(rename = "ID")]
     pub id: String,
@@ -205,8 +206,8 @@ pub struct ClientHostVolumeConfig {
     pub read_only: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ClientHostNetworkConfig {
     #[serde(rename = "CIDR")]
     pub cidr: String,
@@ -216,8 +217,8 @@ pub struct ClientHostNetworkConfig {
 }
 
 /// A server as nodes are told of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeServerInfo {
     pub datacenter: String,
     #[serde(rename = "RPCAdvertiseAddr")]
@@ -226,4 +227,5 @@ pub struct NodeServerInfo {
     pub rpc_major_version: i32,
     #[serde(rename = "RPCMinorVersion")]
     pub rpc_minor_version: i32,
+}
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `/v1/operator/scheduler/configuration`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct SchedulerConfiguration {
     pub create_index: u64,
     pub memory_oversubscription_enabled: bool,
@@ -18,8 +19,8 @@ pub struct SchedulerConfiguration {
     pub scheduler_algorithm: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct PreemptionConfig {
     pub batch_scheduler_enabled: bool,
     pub service_scheduler_enabled: bool,
@@ -28,15 +29,15 @@ pub struct PreemptionConfig {
 }
 
 /// Enterprise only in the reference; must be null here.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodePoolSchedulerConfiguration {
     pub memory_oversubscription_enabled: Option<bool>,
     pub scheduler_algorithm: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ScalingPolicy {
     pub create_index: u64,
     pub enabled: Option<bool>,
@@ -52,8 +53,8 @@ pub struct ScalingPolicy {
 }
 
 /// What is told of a key that signs workload identities.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct RootKeyMeta {
     /// Of the encryption that the reference couples with it: always `aes256-gcm`.
     pub algorithm: String,
@@ -70,10 +71,11 @@ pub struct RootKeyMeta {
 }
 
 /// The row of a root key: what is told of it and what checks its signatures, never its secret.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct RootKey {
     pub meta: RootKeyMeta,
     /// Ed25519, 32 bytes.
     pub public_key: Bytes,
+}
 }

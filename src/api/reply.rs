@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `JobRegisterResponse` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobRegisterResponse {
     pub eval_create_index: u64,
     #[serde(rename = "EvalID")]
@@ -18,8 +19,8 @@ pub struct JobRegisterResponse {
 }
 
 /// `JobDeregisterResponse` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobDeregisterResponse {
     pub eval_create_index: u64,
     #[serde(rename = "EvalID")]
@@ -35,8 +36,8 @@ pub struct JobDeregisterResponse {
 }
 
 /// `JobValidateResponse` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobValidateResponse {
     pub driver_config_validated: bool,
     pub error: String,
@@ -45,8 +46,8 @@ pub struct JobValidateResponse {
 }
 
 /// `NodeUpdateResponse` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeUpdateResponse {
     pub eval_create_index: u64,
     pub eval_i_ds: List<String>,
@@ -67,8 +68,8 @@ pub struct NodeUpdateResponse {
 }
 
 /// `NodeDrainUpdateResponse` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeDrainUpdateResponse {
     pub eval_create_index: u64,
     pub eval_i_ds: List<String>,
@@ -77,8 +78,8 @@ pub struct NodeDrainUpdateResponse {
 }
 
 /// `NodeEligibilityUpdateResponse` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeEligibilityUpdateResponse {
     pub eval_create_index: u64,
     pub eval_i_ds: List<String>,
@@ -87,10 +88,11 @@ pub struct NodeEligibilityUpdateResponse {
 }
 
 /// `AllocStopResponse` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocStopResponse {
     #[serde(rename = "EvalID")]
     pub eval_id: String,
     pub index: u64,
+}
 }

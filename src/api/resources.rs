@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Resources` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Resources {
     #[serde(rename = "CPU")]
     pub cpu: Option<i64>,
@@ -30,8 +31,8 @@ pub struct Resources {
 }
 
 /// `NetworkResource` of the API; fields that are zero are left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NetworkResource {
     #[serde(rename = "CIDR", skip_serializing_if = "is_zero")]
     pub cidr: String,
@@ -59,8 +60,8 @@ pub struct NetworkResource {
 }
 
 /// `Port` of the API; fields that are zero are left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Port {
     /// `default`
     #[serde(skip_serializing_if = "is_zero")]
@@ -79,8 +80,8 @@ pub struct Port {
 }
 
 /// `DNSConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DNSConfig {
     pub options: List<String>,
     pub searches: List<String>,
@@ -88,15 +89,15 @@ pub struct DNSConfig {
 }
 
 /// `CNIConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct CNIConfig {
     pub args: Map<String>,
 }
 
 /// `RequestedDevice` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct RequestedDevice {
     pub affinities: List<Affinity>,
     pub constraints: List<Constraint>,
@@ -106,8 +107,8 @@ pub struct RequestedDevice {
 }
 
 /// `NUMA` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NUMA {
     /// none|prefer|require, default none
     pub affinity: String,
@@ -115,8 +116,8 @@ pub struct NUMA {
 }
 
 /// `AllocatedResources` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocatedResources {
     pub shared: AllocatedSharedResources,
     /// {task: lifecycle/null}
@@ -126,8 +127,8 @@ pub struct AllocatedResources {
 }
 
 /// `AllocatedTaskResources` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocatedTaskResources {
     /// {CpuShares i64, ReservedCores `int`/null}
     pub cpu: AllocatedCpuResources,
@@ -138,8 +139,8 @@ pub struct AllocatedTaskResources {
 }
 
 /// `AllocatedSharedResources` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocatedSharedResources {
     #[serde(rename = "DiskMB")]
     pub disk_mb: i64,
@@ -149,8 +150,8 @@ pub struct AllocatedSharedResources {
 }
 
 /// `AllocatedPortMapping` of the API; fields that are zero are left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocatedPortMapping {
     #[serde(rename = "HostIP", skip_serializing_if = "is_zero")]
     pub host_ip: String,
@@ -165,8 +166,8 @@ pub struct AllocatedPortMapping {
 }
 
 /// `AllocatedDeviceResource` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocatedDeviceResource {
     #[serde(rename = "DeviceIDs")]
     pub device_ids: List<String>,
@@ -176,19 +177,20 @@ pub struct AllocatedDeviceResource {
     pub vendor: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocatedCpuResources {
     /// MHz.
     pub cpu_shares: i64,
     pub reserved_cores: List<i64>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocatedMemoryResources {
     #[serde(rename = "MemoryMB")]
     pub memory_mb: i64,
     #[serde(rename = "MemoryMaxMB")]
     pub memory_max_mb: i64,
+}
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Service` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Service {
     pub address: String,
     /// `auto`
@@ -39,8 +40,8 @@ pub struct Service {
 }
 
 /// `ServiceCheck` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ServiceCheck {
     pub address_mode: String,
     pub args: List<String>,
@@ -83,8 +84,8 @@ pub struct ServiceCheck {
 }
 
 /// `CheckRestart` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct CheckRestart {
     /// 1s when block present
     pub grace: Option<i64>,
@@ -93,19 +94,20 @@ pub struct CheckRestart {
 }
 
 /// `ServiceWeights` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ServiceWeights {
     pub passing: i64,
     pub warning: i64,
 }
 
 /// Settings of a service mesh. Kept and shown as they were sent: nothing here speaks to Consul.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ConsulConnect {
     pub gateway: Option<Any>,
     pub native: bool,
     pub sidecar_service: Option<Any>,
     pub sidecar_task: Option<Any>,
+}
 }

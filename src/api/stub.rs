@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `JobListStub` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobListStub {
     pub create_index: u64,
     pub datacenters: List<String>,
@@ -40,8 +41,8 @@ pub struct JobListStub {
 }
 
 /// `JobSummary` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobSummary {
     /// null or counts; zero struct on fresh jobs , null after stop
     pub children: Option<JobChildrenSummary>,
@@ -55,8 +56,8 @@ pub struct JobSummary {
 }
 
 /// `TaskGroupSummary` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskGroupSummary {
     pub complete: i64,
     pub failed: i64,
@@ -68,8 +69,8 @@ pub struct TaskGroupSummary {
 }
 
 /// `JobChildrenSummary` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobChildrenSummary {
     pub dead: i64,
     pub pending: i64,
@@ -77,8 +78,8 @@ pub struct JobChildrenSummary {
 }
 
 /// `AllocListStub` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct AllocListStub {
     /// only ?resources=true
     #[serde(skip_serializing_if = "is_zero")]
@@ -121,8 +122,8 @@ pub struct AllocListStub {
 }
 
 /// `NodeListStub` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct NodeListStub {
     /// host part of HTTPAddr
     pub address: String,
@@ -157,8 +158,8 @@ pub struct NodeListStub {
 }
 
 /// `JobSubmission` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct JobSubmission {
     pub format: String,
     #[serde(rename = "JobID")]
@@ -169,6 +170,7 @@ pub struct JobSubmission {
     pub variable_flags: Map<String>,
     pub variables: String,
     pub version: u64,
+}
 }
 
 impl JobListStub {

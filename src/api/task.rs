@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Task` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Task {
     /// unique names
     pub actions: List<Action>,
@@ -54,8 +55,8 @@ pub struct Task {
 }
 
 /// `LogConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct LogConfig {
     pub disabled: Option<bool>,
     #[serde(rename = "MaxFileSizeMB")]
@@ -64,23 +65,23 @@ pub struct LogConfig {
 }
 
 /// `TaskLifecycleConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskLifecycleConfig {
     pub hook: String,
     pub sidecar: bool,
 }
 
 /// `DispatchPayloadConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct DispatchPayloadConfig {
     pub file: String,
 }
 
 /// `Template` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Template {
     /// restart|noop|signal|script; `restart`
     pub change_mode: String,
@@ -112,8 +113,8 @@ pub struct Template {
 }
 
 /// `ChangeScript` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct ChangeScript {
     /// ``
     pub args: Vec<String>,
@@ -125,8 +126,8 @@ pub struct ChangeScript {
 }
 
 /// `TaskArtifact` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskArtifact {
     pub chown: bool,
     pub getter_headers: Map<String>,
@@ -141,8 +142,8 @@ pub struct TaskArtifact {
 }
 
 /// `Vault` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Vault {
     pub allow_token_expiration: bool,
     /// `restart`
@@ -159,8 +160,8 @@ pub struct Vault {
 }
 
 /// `Secret` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Secret {
     pub config: Map<Any>,
     pub env: Map<String>,
@@ -170,8 +171,8 @@ pub struct Secret {
 }
 
 /// `WorkloadIdentity` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct WorkloadIdentity {
     /// default identity forced to `"nomadproject.io"`
     pub audience: List<String>,
@@ -190,8 +191,8 @@ pub struct WorkloadIdentity {
 }
 
 /// `Action` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Action {
     pub args: List<String>,
     pub command: String,
@@ -199,15 +200,15 @@ pub struct Action {
 }
 
 /// `TaskSchedule` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskSchedule {
     pub cron: Option<TaskScheduleCron>,
 }
 
 /// `TaskScheduleCron` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskScheduleCron {
     pub end: String,
     pub start: String,
@@ -215,8 +216,8 @@ pub struct TaskScheduleCron {
 }
 
 /// `VolumeMount` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct VolumeMount {
     pub destination: String,
     /// `private`|host-to-task|bidirectional
@@ -229,8 +230,8 @@ pub struct VolumeMount {
 }
 
 /// `TaskCSIPluginConfig` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct TaskCSIPluginConfig {
     /// 30s
     pub health_timeout: i64,
@@ -244,10 +245,11 @@ pub struct TaskCSIPluginConfig {
     pub kind: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct WaitConfig {
     /// ns.
     pub max: Option<i64>,
     pub min: Option<i64>,
+}
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 
+records! {
 /// `Variable` of the API; every field is always printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Variable {
     pub create_index: u64,
     /// ns
@@ -24,8 +25,7 @@ pub struct Variable {
 
 /// A lock on a variable. Prints its fields in this order, durations as Go text, as the reference
 /// does.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VariableLock {
     #[serde(rename = "TTL")]
     pub ttl: String,
@@ -33,4 +33,5 @@ pub struct VariableLock {
     pub lock_delay: String,
     #[serde(rename = "ID")]
     pub id: String,
+}
 }

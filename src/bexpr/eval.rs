@@ -1,7 +1,5 @@
 //! Expression × object → yes or no.
 
-use serde::de::{self, DeserializeOwned, Visitor};
-use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::Value;
 
 use super::{Expr, Op};
@@ -160,38 +158,5 @@ fn matches(v: &Value, regex: &regex_lite::Regex) -> bool {
         Value::Array(list) => list.iter().any(|i| i.as_str().is_some_and(|s| regex.is_match(s))),
         Value::Null => regex.is_match(""),
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
-    }
-}
-
-/// The JSON names of an object's fields, as its reader knows them.
-pub fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
-    let mut names: &'static [&'static str] = &[];
-    // The probe always fails: it only listens to what is asked for.
-    drop(T::deserialize(Probe(&mut names)));
-    names
-}
-
-struct Probe<'a>(&'a mut &'static [&'static str]);
-
-impl<'de> Deserializer<'de> for Probe<'_> {
-    type Error = de::value::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(de::Error::custom("no struct"))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Self::Error> {
-        *self.0 = fields;
-        Err(de::Error::custom("names only"))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }

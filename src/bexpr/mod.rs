@@ -8,8 +8,6 @@ mod parse;
 
 use serde_json::Value;
 
-pub use eval::field_names;
-
 /// How a selector and a value are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
@@ -49,7 +47,7 @@ impl Filter {
     }
 
     /// Whether an object passes. `known`: names of the object's fields, which count as zero where
-    /// the JSON has no such key; see [`field_names`].
+    /// the JSON has no such key.
     ///
     /// # Errors
     /// Unknown fields, and values that cannot be compared with the field's type.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use crate::stdx::json::Decode;
 
 use crate::stdx::json;
 
@@ -80,7 +80,7 @@ pub(super) fn escape(text: &str) -> String {
 
 impl Api {
     /// GET of a JSON object.
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str, query: Query) -> Result<T, Failure> {
+    pub(super) fn get<T: Decode + Default>(&self, path: &str, query: Query) -> Result<T, Failure> {
         decode(&self.get_raw(path, query)?)
     }
 
@@ -90,7 +90,7 @@ impl Api {
     }
 
     /// GET of a JSON object and of the index it is valid for.
-    pub(super) fn get_indexed<T: DeserializeOwned>(
+    pub(super) fn get_indexed<T: Decode + Default>(
         &self,
         path: &str,
         query: Query,
@@ -100,7 +100,7 @@ impl Api {
     }
 
     /// PUT of a JSON body.
-    pub(super) fn put<T: DeserializeOwned>(
+    pub(super) fn put<T: Decode + Default>(
         &self,
         path: &str,
         query: Query,
@@ -110,7 +110,7 @@ impl Api {
     }
 
     /// DELETE.
-    pub(super) fn delete<T: DeserializeOwned>(
+    pub(super) fn delete<T: Decode + Default>(
         &self,
         path: &str,
         query: Query,
@@ -202,7 +202,7 @@ fn header_value(text: &str) -> Result<&str, Failure> {
     Ok(text)
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+fn decode<T: Decode + Default>(body: &[u8]) -> Result<T, Failure> {
     json::decode(body).map_err(|e| Failure::Malformed(e.to_string()))
 }
 

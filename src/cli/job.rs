@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use serde_json::value::RawValue;
-
 use super::args::Args;
 use super::find::{self, Found};
 use super::http::{Query, escape};
 use super::monitor::Monitor;
 use super::{Session, Stop, failed};
 use crate::api::{JobDeregisterResponse, JobRegisterResponse};
+use crate::stdx::json::{self, Raw};
 
 /// Submits a job and follows it.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
@@ -156,23 +155,23 @@ impl Job {
         }
         let outer = object(source)?;
         let wrapped = field(&outer, "Job");
-        let json = wrapped.map_or_else(|| source.trim().to_owned(), |raw| raw.get().to_owned());
+        let json = wrapped.map_or_else(|| source.trim().to_owned(), str::to_owned);
         let job = object(&json)?;
         if field(&job, "ID").is_none() {
             return Err("the job has no \"ID\"".to_owned());
         }
-        let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+        let text = |raw: &str| json::decode::<String>(raw.as_bytes()).ok();
         let namespace = field(&job, "Namespace").and_then(text).unwrap_or_default();
         Ok(Self { json, namespace })
     }
 }
 
-fn object(text: &str) -> Result<BTreeMap<String, Box<RawValue>>, String> {
-    serde_json::from_str(text).map_err(|e| e.to_string())
+fn object(text: &str) -> Result<BTreeMap<String, Raw>, String> {
+    json::decode_whole(text.as_bytes()).map_err(|e| e.to_string())
 }
 
-fn field<'a>(object: &'a BTreeMap<String, Box<RawValue>>, name: &str) -> Option<&'a RawValue> {
-    object.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| &**v)
+fn field<'a>(object: &'a BTreeMap<String, Raw>, name: &str) -> Option<&'a str> {
+    object.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.0.as_str())
 }
 
 #[cfg(test)]

@@ -397,8 +397,8 @@ mod tests {
 
     #[test]
     fn failed_placements_name_their_reasons() {
-        let metrics: AllocMetric = serde_json::from_str(
-            r#"{"NodesEvaluated":2,"NodesExhausted":1,"ClassFiltered":{"a":1},
+        let metrics: AllocMetric = crate::stdx::json::decode(
+            br#"{"NodesEvaluated":2,"NodesExhausted":1,"ClassFiltered":{"a":1},
                 "ConstraintFiltered":{"${attr.kernel.name} = x":2},
                 "DimensionExhausted":{"memory":1},"NodesAvailable":{"dc1":2,"dc2":0}}"#,
         )
@@ -419,8 +419,8 @@ mod tests {
 
     #[test]
     fn deployments_show_only_columns_in_use() {
-        let mut d: Deployment = serde_json::from_str(
-            r#"{"TaskGroups":{"g":{"DesiredTotal":3,"PlacedAllocs":2,"HealthyAllocs":1}}}"#,
+        let mut d: Deployment = crate::stdx::json::decode(
+            br#"{"TaskGroups":{"g":{"DesiredTotal":3,"PlacedAllocs":2,"HealthyAllocs":1}}}"#,
         )
         .unwrap();
         let plain = "Task Group  Desired  Placed  Healthy  Unhealthy  Progress Deadline\n\

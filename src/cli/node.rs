@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::args::Args;
 use super::find::{self, Found, dash};
 use super::format::{bytes, pairs, row, short, span, table, time};
 use super::http::Query;
 use super::{Session, Stop, alloc, failed, system};
 use crate::api::{AllocListStub, AllocatedResources, Node, NodeListStub};
+use crate::stdx::json::records;
 
 /// Lists nodes, or shows the one that is named.
 pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
@@ -28,11 +27,12 @@ pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop
     }
 }
 
+records! {
 /// The part of `/v1/agent/self` that names the node.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct AgentSelf {
     stats: BTreeMap<String, BTreeMap<String, String>>,
+}
 }
 
 fn own_id(session: &Session<'_>) -> Result<String, Stop> {
@@ -90,9 +90,10 @@ fn list(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     Ok(0)
 }
 
+records! {
 /// An allocation as `/v1/node/…/allocations` answers it: whole, with its job.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct OnNode {
     #[serde(rename = "ID")]
     id: String,
@@ -107,10 +108,11 @@ struct OnNode {
     allocated_resources: Option<AllocatedResources>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct JobVersion {
     version: u64,
+}
 }
 
 impl From<OnNode> for AllocListStub {
@@ -246,9 +248,10 @@ fn allocated(node: &Node, allocs: &[AllocListStub]) -> String {
     table(&[row(["CPU", "Memory", "Disk", "Alloc Count"]), cells.to_vec()])
 }
 
+records! {
 /// The part of `/v1/client/stats` that is shown.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct HostUsage {
     #[serde(rename = "CPUTicksConsumed")]
     cpu_ticks: f64,
@@ -259,19 +262,20 @@ struct HostUsage {
 }
 
 /// Bytes.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct HostMemory {
     total: u64,
     used: u64,
 }
 
 /// Bytes.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct HostDisk {
     size: u64,
     used: u64,
+}
 }
 
 /// `None` where the node does not answer: the rest is worth showing without it.

@@ -9,8 +9,6 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::api::status::{
     CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_PENDING, CLIENT_RUNNING, DESIRED_EVICT, DESIRED_STOP,
     JOB_BATCH, JOB_SYSBATCH, TASK_RUNNING,
@@ -24,16 +22,18 @@ use crate::client::{events, files};
 use crate::command::AllocClientState;
 use crate::stdx::duration;
 use crate::stdx::json::Time;
+use crate::stdx::json::records;
 
+records! {
 /// What is kept of an allocation besides its description and its tasks.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RunRow {
     built: bool,
     begun_wall_ns: i64,
     healthy: Option<bool>,
     healthy_at: i64,
     over: bool,
+}
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -234,7 +234,9 @@ mod tests {
             &Node::default(),
             "global",
         );
-        let Any::Map(config) = serde_json::from_str(config).unwrap() else { panic!("a map") };
+        let Any::Map(config) = crate::stdx::json::decode(config.as_bytes()).unwrap() else {
+            panic!("a map")
+        };
         launch(driver, &config, &scope)
     }
 

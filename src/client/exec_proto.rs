@@ -8,7 +8,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use crate::stdx::json::{self, Decode, choices, records};
+use serde::Serialize;
 
 /// Version of this protocol. Raised when a message changes its meaning; new optional fields do not
 /// count.
@@ -26,9 +27,9 @@ pub const SOCK_FILE: &str = "sock";
 /// agent that died between start and its own record.
 pub const HANDLE_FILE: &str = "handle.json";
 
+records! {
 /// Everything an executor needs to start its task; the content of [`START_FILE`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StartSpec {
     /// Directory of this run, absolute, one per start of the task, below the data directory (not
     /// below the allocation directory, which the task may write).
@@ -62,8 +63,7 @@ pub struct StartSpec {
 }
 
 /// Names a running task so that it can be found again, and never mistaken for another process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handle {
     /// The run directory of its [`StartSpec`].
     pub run_dir: String,
@@ -84,6 +84,7 @@ pub struct Handle {
     /// such leftovers are not touched.
     pub mark: String,
 }
+}
 
 impl Handle {
     /// A handle that only knows where to look; for a start that was recorded before its answer
@@ -94,9 +95,9 @@ impl Handle {
     }
 }
 
+records! {
 /// How a task ended; the content of [`EXIT_FILE`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
     /// Exit status of the process; 0 when a signal ended it.
     pub code: i32,
@@ -111,8 +112,7 @@ pub struct Exit {
 }
 
 /// Use of resources by one process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcUsage {
     /// Process id.
     pub pid: u32,
@@ -127,8 +127,7 @@ pub struct ProcUsage {
 }
 
 /// Use of resources by the task and all its children, taken on [`ExecutorCmd::Stats`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Wall clock of the sample, in nanoseconds since the epoch.
     pub at_ns: i64,
@@ -143,9 +142,11 @@ pub struct Usage {
     /// The processes, at most 256, by process id.
     pub procs: Vec<ProcUsage>,
 }
+}
 
+choices! {
 /// Agent to executor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecutorCmd {
     /// Sends a signal to the task's main process. Answered by [`ExecutorEvent::Signaled`] with the
     /// same token.
@@ -159,9 +160,11 @@ pub enum ExecutorCmd {
     /// The exit has been recorded: the executor may go. Before the task's end it is ignored.
     Shutdown,
 }
+}
 
+choices! {
 /// Executor to agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecutorEvent {
     /// First line of every conversation.
     Hello { proto: u32, pid: u32 },
@@ -179,6 +182,7 @@ pub enum ExecutorEvent {
     /// Made by the agent, never sent: the executor is gone and left no [`EXIT_FILE`]. What still
     /// ran of the task has been killed where it could be identified.
     Lost { reason: String },
+}
 }
 
 /// Cuts a byte stream into lines. Holds no buffer while no partial line is pending.
@@ -208,7 +212,7 @@ impl Lines {
     ///
     /// # Errors
     /// A line above [`LINE_BYTES_MAX`] or one that is not a message; the conversation should end.
-    pub fn message<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, ProtoError> {
+    pub fn message<T: Decode + Default>(&mut self) -> Result<Option<T>, ProtoError> {
         loop {
             let rest = self.held.get(self.read..).unwrap_or_default();
             let Some(end) = rest.iter().position(|b| *b == b'\n') else {
@@ -227,7 +231,7 @@ impl Lines {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            return match serde_json::from_slice(line) {
+            return match json::decode_whole(line) {
                 Ok(message) => Ok(Some(message)),
                 Err(e) => Err(ProtoError(e.to_string())),
             };

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::api::{ApiError, Node};
 use crate::stdx::json;
+use crate::stdx::json::records;
 
 /// Values set by users; `None` masks a value of the configuration.
 pub(crate) type Dynamic = BTreeMap<String, Option<String>>;
@@ -25,10 +26,12 @@ struct Body<'a> {
     fixed: &'a BTreeMap<String, String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct Apply {
     meta: Option<Dynamic>,
+}
 }
 
 impl Metadata {

@@ -6,12 +6,11 @@
 //! client/remove/<id>       a directory that is being removed
 //! ```
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use crate::stdx::json::Decode;
+use serde::Serialize;
 
 use crate::api::{Allocation, Job};
 use crate::client::ClientEffect;
@@ -19,6 +18,7 @@ use crate::client::alloc::RunRow;
 use crate::client::meta::Dynamic;
 use crate::client::task::TaskRow;
 use crate::stdx::json;
+use crate::stdx::json::records;
 
 /// An allocation as it was left.
 #[derive(Debug)]
@@ -39,10 +39,19 @@ pub(crate) struct Restored {
     pub(crate) broken: Vec<Vec<u8>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct AllocRow<'a> {
-    alloc: Cow<'a, Allocation>,
+records! {
+#[derive(Default)]
+struct AllocRow {
+    alloc: Allocation,
     job: Option<Rc<Job>>,
+}
+}
+
+/// [`AllocRow`] as it is printed.
+#[derive(Serialize)]
+struct AllocRowOf<'a> {
+    alloc: &'a Allocation,
+    job: Option<&'a Job>,
 }
 
 /// Makes sense of the rows. What cannot be read is named for deletion instead of stopping the
@@ -54,8 +63,8 @@ pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
     for (key, value) in rows {
         let parts = std::str::from_utf8(&key).map(|k| k.split('/').collect::<Vec<_>>());
         let understood = match parts.as_deref() {
-            Ok(["client", "alloc", id]) => decode::<AllocRow<'static>>(&value).map(|row| {
-                let mut alloc = row.alloc.into_owned();
+            Ok(["client", "alloc", id]) => decode::<AllocRow>(&value).map(|row| {
+                let mut alloc = row.alloc;
                 alloc.job = row.job;
                 let alloc = Rc::new(alloc);
                 let kept = Kept { alloc, run: RunRow::default(), tasks: BTreeMap::new() };
@@ -98,7 +107,7 @@ pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
 }
 
 pub(crate) fn put_alloc(alloc: &Rc<Allocation>) -> ClientEffect {
-    let row = AllocRow { alloc: Cow::Borrowed(alloc.as_ref()), job: alloc.job.clone() };
+    let row = AllocRowOf { alloc, job: alloc.job.as_deref() };
     ClientEffect::LocalPut(key("alloc", &alloc.id), encode(&row))
 }
 
@@ -139,7 +148,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     json::encode(value)
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+fn decode<T: Decode + Default>(bytes: &[u8]) -> Option<T> {
     json::decode(bytes).ok()
 }
 

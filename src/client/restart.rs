@@ -3,25 +3,25 @@
 //! Starts are counted in a window of `interval` that opens with the first of them. Chance (the
 //! jitter) is an argument.
 
-use serde::{Deserialize, Serialize};
-
 use crate::api::RestartPolicy;
 use crate::api::status::{JOB_SERVICE, JOB_SYSTEM};
 use crate::stdx::duration;
+use crate::stdx::json::records;
 
 pub const WITHIN: &str = "Restart within policy";
 pub const DELAYED: &str = "Exceeded allowed attempts, applying a delay";
 pub const NONE_ALLOWED: &str = "Policy allows no restarts";
 pub const UNRECOVERABLE: &str = "Error was unrecoverable";
 
+records! {
 /// What a task has used up of its policy. Kept across restarts of the agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tracker {
     /// Ends within the window.
     count: u64,
     /// Monotonic nanoseconds at which the window opened; zero before the first end.
     opened_ns: u64,
+}
 }
 
 /// How the last run ended.

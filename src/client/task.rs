@@ -12,8 +12,6 @@
 //! The machine does not know its siblings; `alloc` decides when a task may start and when it has
 //! to stop.
 
-use serde::{Deserialize, Serialize};
-
 use crate::api::status::{TASK_DEAD, TASK_PENDING, TASK_RUNNING};
 use crate::api::{Allocation, Job, RestartPolicy, Task, TaskEvent, TaskGroup, TaskState};
 use crate::client::driver::{self, Launch, Mock};
@@ -24,6 +22,7 @@ use crate::client::restart::{self, Decision, End};
 use crate::client::{ClientConfig, ClientEffect, TaskKey};
 use crate::stdx::Now;
 use crate::stdx::json::Time;
+use crate::stdx::json::records;
 
 /// What a machine works with during one step.
 pub(crate) struct Ctx<'a> {
@@ -97,9 +96,9 @@ struct MockRun {
     started: bool,
 }
 
+records! {
 /// What is kept of a task on disk.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TaskRow {
     state: TaskState,
     tracker: restart::Tracker,
@@ -109,6 +108,7 @@ pub(crate) struct TaskRow {
     live: bool,
     /// Waits for its next start.
     backoff: bool,
+}
 }
 
 #[derive(Clone, Debug)]

@@ -3,17 +3,17 @@
 //! A command carries all that apply may not draw itself: ids, wall-clock time, decisions of the
 //! leader. Apply is then a function of (state, index, command) alone, the same on every server.
 
-use serde::{Deserialize, Serialize};
-
 use crate::api::{
     AllocDeploymentStatus, AllocNetworkStatus, AllocState, Allocation, Deployment,
     DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, Job, JobSubmission, JobVersionTag,
     Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration, TaskState, Variable,
 };
 use crate::stdx::json::Bytes;
+use crate::stdx::json::{choices, records};
 
+choices! {
 /// One entry of the log. Encoded as JSON: one codec in the binary, readable dumps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Writes job, version, summary, submission and evaluation at one index. Where the spec equals
     /// the stored one, only the evaluation is written.
@@ -169,10 +169,11 @@ pub enum Command {
         wall_ns: i64,
     },
 }
+}
 
+records! {
 /// The outcome of one run of the scheduler for one evaluation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub eval_id: String,
     pub priority: i64,
@@ -193,6 +194,7 @@ pub struct Plan {
     /// those it leads to (blocked, follow-up).
     pub evals: Vec<Evaluation>,
 }
+}
 
 impl Plan {
     /// Nothing to do for allocations or deployments.
@@ -204,9 +206,9 @@ impl Plan {
     }
 }
 
+records! {
 /// An allocation with the job version that it runs, which its row names instead of holding.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placement {
     pub alloc: Allocation,
     pub job_version: u64,
@@ -214,8 +216,7 @@ pub struct Placement {
 }
 
 /// Empty text leaves a field as it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AllocStop {
     pub id: String,
     pub node_id: String,
@@ -232,8 +233,7 @@ pub struct AllocStop {
     pub last_reschedule: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeploymentUpdate {
     pub id: String,
     pub status: String,
@@ -241,8 +241,7 @@ pub struct DeploymentUpdate {
 }
 
 /// What a node reports of one allocation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AllocClientState {
     pub id: String,
     pub client_status: String,
@@ -250,6 +249,7 @@ pub struct AllocClientState {
     pub task_states: std::collections::BTreeMap<String, TaskState>,
     pub deployment_status: Option<AllocDeploymentStatus>,
     pub network_status: Option<AllocNetworkStatus>,
+}
 }
 
 /// What apply answers.

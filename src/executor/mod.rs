@@ -26,6 +26,7 @@ use crate::os::logdir::LogDir;
 use crate::os::signals::Signals;
 use crate::os::spawn::{CLAIM_FILE, Reaped};
 use crate::os::{self, Ready, clock, proc, spawn, task};
+use crate::stdx::json;
 use logs::Rotated;
 
 /// Most agents in conversation at once; one is normal, two while an agent is replaced. More are
@@ -152,7 +153,7 @@ impl Executor {
     /// Starts the task as its start file says.
     fn start(&mut self) -> Result<(), String> {
         let bytes = fs::read(START_FILE).map_err(|e| e.to_string())?;
-        let spec: StartSpec = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+        let spec: StartSpec = json::decode(&bytes).map_err(|e| e.to_string())?;
         drop(bytes);
         if !spec.run_dir.is_empty() {
             self.handle.run_dir.clone_from(&spec.run_dir);
@@ -178,11 +179,9 @@ impl Executor {
         self.handle.start_ticks = proc::stat(started.pid).map_or(0, |s| s.start_ticks);
         let mark = spec.env.iter().find(|(name, _)| name == "NOMAD_ALLOC_ID");
         self.handle.mark = mark.map_or_else(String::new, |(name, value)| format!("{name}={value}"));
-        if let Ok(json) = serde_json::to_vec(&self.handle) {
-            // On a full disk it stays unwritten; the agent that started us records the handle
-            // itself.
-            drop(os::fs::write_atomic(Path::new(HANDLE_FILE), &json, 0o600));
-        }
+        let handle = json::encode(&self.handle);
+        // On a full disk it stays unwritten; the agent that started us records the handle itself.
+        drop(os::fs::write_atomic(Path::new(HANDLE_FILE), &handle, 0o600));
         Ok(())
     }
 
@@ -291,7 +290,7 @@ impl Executor {
         if let Some(group) = self.group.take() {
             group.remove();
         }
-        let json = serde_json::to_vec(&exit).unwrap_or_default();
+        let json = json::encode(&exit);
         let now = clock::mono_ns();
         match os::fs::write_atomic(Path::new(EXIT_FILE), &json, 0o600) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {

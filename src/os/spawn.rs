@@ -22,6 +22,7 @@ use mio::net::UnixStream;
 use crate::client::exec_proto::{
     EXIT_FILE, ExecutorEvent, Exit, HANDLE_FILE, Handle, SOCK_FILE, START_FILE, StartSpec,
 };
+use crate::stdx::json;
 
 use super::{fs, linux, proc, sysfs};
 pub use linux::Reaped;
@@ -50,7 +51,7 @@ pub fn executor(spec: &StartSpec) -> io::Result<Spawned> {
     if run_dir.join(CLAIM_FILE).exists() {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists));
     }
-    let bytes = serde_json::to_vec(spec).map_err(io::Error::other)?;
+    let bytes = json::encode(spec);
     fs::write_atomic(&run_dir.join(START_FILE), &bytes, 0o600)?;
     let (ours, theirs) = StdStream::pair()?;
     ours.set_nonblocking(true)?;
@@ -111,7 +112,7 @@ pub fn aftermath(handle: &Handle) -> ExecutorEvent {
         return event;
     }
     let recorded = sysfs::read(&run_dir.join(HANDLE_FILE).to_string_lossy());
-    let recorded = recorded.ok().and_then(|b| serde_json::from_slice::<Handle>(&b).ok());
+    let recorded = recorded.ok().and_then(|b| json::decode::<Handle>(&b).ok());
     let handle = match recorded {
         Some(recorded) if handle.pid == 0 => recorded,
         _ => handle.clone(),
@@ -126,7 +127,7 @@ pub fn aftermath(handle: &Handle) -> ExecutorEvent {
 /// The end that an executor has recorded.
 fn ended(run_dir: &Path) -> Option<ExecutorEvent> {
     let bytes = sysfs::read(&run_dir.join(EXIT_FILE).to_string_lossy()).ok()?;
-    let exit: Exit = serde_json::from_slice(&bytes).ok()?;
+    let exit: Exit = json::decode(&bytes).ok()?;
     if exit.start_error.is_empty() {
         return Some(ExecutorEvent::Exited(exit));
     }

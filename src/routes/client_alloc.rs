@@ -1,11 +1,10 @@
 //! `/v1/client/*` but for files: what is asked of the node itself.
 
-use serde::Deserialize;
-
 use super::{Answer, Ctx, FilesRequest, Outcome, invalid_method, not_served, uuid_key};
 use crate::api::ApiError;
 use crate::client::ClientRequest;
 use crate::http::{Method, Query};
+use crate::stdx::json::records;
 use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
@@ -44,11 +43,13 @@ pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct RestartBody {
     task_name: String,
     all_tasks: bool,
+}
 }
 
 fn restart(ctx: &mut Ctx<'_>, alloc: String) -> Result {
@@ -62,11 +63,13 @@ fn restart(ctx: &mut Ctx<'_>, alloc: String) -> Result {
     Ok(Outcome::Client(ClientRequest::Restart { alloc, task, all }))
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct SignalBody {
     signal: String,
     task: String,
+}
 }
 
 fn signal(ctx: &mut Ctx<'_>, alloc: String) -> Result {

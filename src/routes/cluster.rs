@@ -1,12 +1,12 @@
 //! The operator's settings, and the system's housekeeping.
 
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, Ctx, Outcome, invalid_method};
 use crate::api::{ApiError, SchedulerConfiguration};
 use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
+use crate::stdx::json::records;
 use crate::stdx::{duration, json as codec};
 use crate::store::Table;
 
@@ -57,9 +57,10 @@ fn check_param(ctx: &Ctx<'_>) -> std::result::Result<Option<u64>, ApiError> {
     })
 }
 
+records! {
 /// The settings of autopilot, in the order in which the reference prints them.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "")]
+#[derive(Clone, Debug, PartialEq)]
+#[serde(rename_all = "PascalCase", rename = "")]
 struct Autopilot {
     last_contact_threshold: String,
     server_stabilization_time: String,
@@ -69,6 +70,7 @@ struct Autopilot {
     enable_redundancy_zones: bool,
     disable_upgrade_migration: bool,
     enable_custom_upgrades: bool,
+}
 }
 
 impl Default for Autopilot {

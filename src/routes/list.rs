@@ -1,7 +1,5 @@
 //! Lists that can be filtered and read page by page (contract: conventions, section 5).
 
-use serde::Deserialize;
-
 use super::page::{Page, hex_prefix};
 use super::params::bool_param;
 use super::{Answer, Ctx, Outcome, Params, Watch, invalid_method};
@@ -10,6 +8,7 @@ use crate::api::{
     NodeListStub, NodePool, Variable,
 };
 use crate::http::Query;
+use crate::stdx::json::records;
 use crate::stdx::json::{self, Map};
 use crate::stdx::parse_bool;
 use crate::stdx::uuid;
@@ -20,9 +19,10 @@ type Result<T = Outcome> = std::result::Result<T, ApiError>;
 /// `*` asks for all namespaces.
 const ALL: &str = "*";
 
+records! {
 /// What lists look at besides the filter.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct Brief {
     namespace: String,
     node_pool: String,
@@ -30,12 +30,13 @@ struct Brief {
     job_id: String,
     status: String,
 }
+}
 
 fn brief(object: &[u8]) -> Result<Brief> {
     decode(object)
 }
 
-fn decode<T: serde::de::DeserializeOwned>(object: &[u8]) -> Result<T> {
+fn decode<T: json::Decode + Default>(object: &[u8]) -> Result<T> {
     json::decode(object).map_err(|e| ApiError::failed(format!("a stored row is damaged: {e}")))
 }
 
@@ -120,10 +121,12 @@ fn job_stubs(ctx: &Ctx<'_>, meta: bool, pool: Option<&str>, reverse: bool) -> Re
 }
 
 fn job_stub_with_meta(reader: Reader<'_>, key: &[u8], stub: &[u8]) -> Result<JobListStub> {
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "PascalCase")]
+    records! {
+    #[derive(Default)]
+    #[serde(rename_all = "PascalCase")]
     struct OnlyMeta {
         meta: Map<String>,
+    }
     }
     let mut out: JobListStub = decode(stub)?;
     if let Some(row) = reader.row(Table::Job, key)? {
@@ -340,7 +343,7 @@ pub(super) fn deployments(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// A list of whole objects.
-fn whole<T: serde::de::DeserializeOwned>(
+fn whole<T: json::Record + Default>(
     ctx: &Ctx<'_>,
     table: Table,
     what: &str,

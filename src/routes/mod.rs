@@ -127,7 +127,7 @@ impl Ctx<'_> {
     ///
     /// # Errors
     /// 400 `Request body is empty`, or the decoder's text.
-    pub fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, ApiError> {
+    pub fn body<T: crate::stdx::json::Decode + Default>(&self) -> Result<T, ApiError> {
         if self.req.body.is_empty() {
             return Err(ApiError::bad("Request body is empty"));
         }

@@ -1,13 +1,12 @@
 //! `/v1/node/*`. Lists are in `list`, pools in `pools`.
 
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, Ctx, Outcome, Watch, invalid_method, uuid_key};
 use crate::api::{ApiError, DrainMetadata, DrainStrategy, NodeEvent, status};
 use crate::command::{Applied, Command};
 use crate::server::{drain, node_evals};
-use crate::stdx::json::{Map, Time};
+use crate::stdx::json::{Map, Time, records};
 use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
@@ -118,12 +117,14 @@ fn evaluate(ctx: &mut Ctx<'_>, id: &str) -> Result {
     ))
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct EligibilityBody {
     #[serde(rename = "NodeID")]
     node_id: String,
     eligibility: String,
+}
 }
 
 fn eligibility(ctx: &mut Ctx<'_>, id: &str) -> Result {
@@ -180,21 +181,23 @@ fn eligibility_event(to: &str, wall_ns: i64) -> NodeEvent {
     }
 }
 
+records! {
 /// What a drain may ask for. The path's id wins.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "NodeUpdateDrainRequest")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "NodeUpdateDrainRequest")]
 struct DrainBody {
     drain_spec: Option<DrainSpec>,
     mark_eligible: bool,
     meta: Map<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct DrainSpec {
     /// ns; below zero: at once, zero: never.
     deadline: i64,
     ignore_system_jobs: bool,
+}
 }
 
 fn drain(ctx: &mut Ctx<'_>, id: &str) -> Result {

@@ -3,13 +3,12 @@
 //! The bytes of an item are copied as they lie in the store; only a filter makes an object be
 //! parsed.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Answer, Params, Watch};
 use crate::api::ApiError;
-use crate::bexpr::{Filter, field_names};
-use crate::stdx::json;
+use crate::bexpr::Filter;
+use crate::stdx::json::{self, Record};
 
 /// Bytes that a list begins with room for.
 const BODY_BYTES: usize = 4 << 10;
@@ -21,7 +20,7 @@ pub(super) struct Page {
     left: usize,
     filter: Option<Filter>,
     /// Fields of the filtered object, for those that its JSON leaves out.
-    known: &'static [&'static str],
+    known: Vec<&'static str>,
     next: Option<String>,
 }
 
@@ -30,7 +29,7 @@ impl Page {
     ///
     /// # Errors
     /// 400 where the filter does not parse.
-    pub(super) fn new<T: DeserializeOwned>(params: &Params) -> Result<Self, ApiError> {
+    pub(super) fn new<T: Record + Default>(params: &Params) -> Result<Self, ApiError> {
         let filter = if params.filter.is_empty() {
             None
         } else {
@@ -40,7 +39,11 @@ impl Page {
                 ))
             })?)
         };
-        let known = if filter.is_some() { field_names::<T>() } else { &[] };
+        let known = if filter.is_some() {
+            T::default().shape().fields.iter().collect()
+        } else {
+            Vec::new()
+        };
         let left = usize::try_from(params.per_page).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
         let mut out = Vec::with_capacity(BODY_BYTES);
         out.push(b'[');
@@ -60,7 +63,7 @@ impl Page {
         let Some(filter) = &self.filter else { return Ok(true) };
         let failed = |e: String| ApiError::bad(format!("failed to read result page: {e}"));
         let value: Value = json::decode(object).map_err(|e| failed(e.to_string()))?;
-        filter.matches(&value, self.known).map_err(failed)
+        filter.matches(&value, &self.known).map_err(failed)
     }
 
     /// Makes room for an item; `None` where the page is full, which ends the list. `token` names

@@ -1,12 +1,11 @@
 //! `/v1/var/*`: small encrypted-at-rest secrets and settings, without their locks.
 
-use serde::Deserialize;
-
 use super::answer::{JSON, TEXT};
 use super::{Answer, Ctx, Outcome, Watch, not_served};
 use crate::api::{ApiError, Variable, VariableLock};
 use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
+use crate::stdx::json::records;
 use crate::stdx::json::{self, Map};
 use crate::store::{Table, keys};
 
@@ -17,13 +16,15 @@ pub(super) const VARIABLE_BYTES_MAX: usize = 65_536;
 /// Longest path, in characters. Source: the API.
 pub(super) const PATH_CHARS_MAX: usize = 128;
 
+records! {
 /// What a PUT may say. Its path is ignored, its namespace wins over the query's.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "VariableDecrypted")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "VariableDecrypted")]
 struct PutBody {
     items: Option<Map<String>>,
     namespace: String,
     lock: Option<VariableLock>,
+}
 }
 
 /// `/v1/var/{path}`

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::api::Evaluation;
 use crate::command::Command;
+use crate::stdx::json;
 use crate::store::rows::{AllocHead, Client, Desired, JobKind, JobStatus, NodeStatus};
 use crate::store::{Reader, Row, StoreError, Table, keys, splice};
 
@@ -239,7 +240,7 @@ fn eval(
     }
     let names = splice::field(row.json, "ID").zip(splice::field(row.json, "JobID"));
     let Some((id, job_id)) = names else { return Ok(()) };
-    let text = |json: &[u8]| serde_json::from_slice::<String>(json).unwrap_or_default();
+    let text = |text: &[u8]| json::decode::<String>(text).unwrap_or_default();
     let (id, job_id) = (text(id), text(job_id));
     let namespace = splice::field(row.json, "Namespace").map(text).unwrap_or_default();
     let Some(key) = keys::by_uuid(&id) else { return Ok(()) };

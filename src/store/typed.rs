@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde::de::DeserializeOwned;
+use crate::stdx::json::Decode;
 
 use super::reader::{Reader, must};
 use super::rows::{AllocHead, Row};
@@ -21,7 +21,7 @@ pub const SCHEDULER: &str = "scheduler";
 pub const KEYRING: &str = "keyring/";
 
 /// The one place where rows become values.
-pub(super) fn decode<T: DeserializeOwned>(table: Table, json: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<T: Decode + Default>(table: Table, json: &[u8]) -> Result<T, StoreError> {
     crate::stdx::json::decode(json)
         .map_err(|e| StoreError::Damaged(format!("a row of {}: {e}", table.name())))
 }
@@ -30,15 +30,15 @@ pub(super) fn decode<T: DeserializeOwned>(table: Table, json: &[u8]) -> Result<T
 type Versions = BTreeMap<(u64, u64), Option<Rc<Job>>>;
 
 impl<'t> Reader<'t> {
-    fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+    fn get<T: Decode + Default>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
         self.row(table, key)?.map(|row| decode(table, row.json)).transpose()
     }
 
-    fn get_id<T: DeserializeOwned>(&self, table: Table, id: &str) -> Result<Option<T>, StoreError> {
+    fn get_id<T: Decode + Default>(&self, table: Table, id: &str) -> Result<Option<T>, StoreError> {
         keys::by_uuid(id).map_or(Ok(None), |key| self.get(table, &key))
     }
 
-    fn get_ids<T: DeserializeOwned>(
+    fn get_ids<T: Decode + Default>(
         &self,
         table: Table,
         prefix: &[u8],

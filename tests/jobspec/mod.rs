@@ -6,6 +6,7 @@ mod fixture;
 use serde_json::Value;
 use vardo::api::{Job, Namespace, TaskGroup};
 use vardo::jobspec::{AdmitCtx, admit, join_warnings, refusal};
+use vardo::stdx::json;
 
 fn admitted(job: Job) -> Result<(Job, Vec<String>), Vec<String>> {
     admit(
@@ -23,7 +24,7 @@ fn admitted(job: Job) -> Result<(Job, Vec<String>), Vec<String>> {
 }
 
 fn given(value: &Value) -> Job {
-    serde_json::from_value(value.clone()).expect("a job")
+    json::decode(&json::encode(value)).expect("a job")
 }
 
 /// Differences between what was recorded and what came out. Masked values match anything, and

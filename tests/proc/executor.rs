@@ -17,6 +17,7 @@ use vardo::client::exec_proto::{
     ExecutorCmd, ExecutorEvent, Exit, Handle, Lines, PROTO, StartSpec, Usage, write_line,
 };
 use vardo::os::{proc, spawn};
+use vardo::stdx::json;
 
 /// Longest wait for anything in these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -161,7 +162,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn recorded(scene: &Scene) -> Exit {
-    serde_json::from_slice(&fs::read(scene.run_dir().join("exit.json")).unwrap()).unwrap()
+    json::decode(&fs::read(scene.run_dir().join("exit.json")).unwrap()).unwrap()
 }
 
 #[test]

@@ -13,6 +13,7 @@ use vardo::api::{Allocation, Deployment, Evaluation, Job, Node, SchedulerConfigu
 use vardo::command::Plan;
 use vardo::sched::{Seed, View, schedule};
 use vardo::stdx::Entropy;
+use vardo::stdx::json as codec;
 
 /// The time of every run, in nanoseconds.
 pub(super) const NOW: i64 = 1_700_000_000_000_000_000;
@@ -291,11 +292,11 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
     let mut world = World::default();
     let mut versions: BTreeMap<u64, Rc<Job>> = BTreeMap::new();
     let mut classes: BTreeMap<String, usize> = BTreeMap::new();
-    let read = |e: serde_json::Error| e.to_string();
+    let read = |e: codec::JsonError| e.to_string();
     for o in objects {
         match o.kind.as_str() {
             "node" => {
-                let mut n: Node = serde_json::from_value(o.value).map_err(read)?;
+                let mut n: Node = typed(&o.value).map_err(read)?;
                 let shared = |k: &&String| !k.starts_with("unique.");
                 let facts = format!(
                     "{:?} {:?} {} {} {} {:?} {:?}",
@@ -312,7 +313,7 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
                 world.nodes.push(Rc::new(n));
             }
             "job" | "was" => {
-                let j: Job = serde_json::from_value(o.value).map_err(read)?;
+                let j: Job = typed(&o.value).map_err(read)?;
                 let j = Rc::new(j);
                 versions.insert(j.version, j.clone());
                 if o.kind == "job" {
@@ -322,7 +323,7 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
                 }
             }
             "other" => {
-                world.others.push(Rc::new(serde_json::from_value(o.value).map_err(read)?));
+                world.others.push(Rc::new(typed(&o.value).map_err(read)?));
             }
             "alloc" => {
                 let a = alloc(&o, world.job.as_ref(), &versions)?;
@@ -331,7 +332,7 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
             "deployment" => {
                 let job = world.job.clone().ok_or("deployment before job")?;
                 let w = &o.words;
-                let mut d: Deployment = serde_json::from_value(o.value).map_err(read)?;
+                let mut d: Deployment = typed(&o.value).map_err(read)?;
                 d.id = o.name;
                 word(w, "status", "running").clone_into(&mut d.status);
                 d.status_description = "Deployment is running".to_owned();
@@ -349,7 +350,7 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
             "eval" => {
                 let (kind, job) = (world.eval.kind.clone(), world.eval.job_id.clone());
                 let w = &o.words;
-                world.eval = serde_json::from_value(o.value).map_err(read)?;
+                world.eval = typed(&o.value).map_err(read)?;
                 word(w, "type", &kind).clone_into(&mut world.eval.kind);
                 world.eval.triggered_by = word(w, "trigger", "job-register").to_owned();
                 world.eval.status = word(w, "status", "pending").to_owned();
@@ -357,7 +358,7 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
                 world.eval.job_id = word(w, "job", &job).to_owned();
                 world.eval.id = o.name;
             }
-            _ => world.config = serde_json::from_value(o.value).map_err(read)?,
+            _ => world.config = typed(&o.value).map_err(read)?,
         }
     }
     world.nodes.sort_by(|a, b| a.id.cmp(&b.id));
@@ -386,7 +387,7 @@ fn alloc(
     let group = word(w, "group", "app");
     let id = job.map_or("gone", |j| j.id.as_str());
     let other = w.get("job").map(String::as_str);
-    let mut a: Allocation = serde_json::from_value(o.value.clone()).map_err(|e| e.to_string())?;
+    let mut a: Allocation = typed(&o.value).map_err(|e| e.to_string())?;
     a.id = o.name.clone();
     a.namespace = "default".to_owned();
     a.job_id = other.unwrap_or(id).to_owned();
@@ -445,4 +446,8 @@ fn alloc(
         a.allocated_resources = Some(r);
     }
     Ok(a)
+}
+
+fn typed<T: codec::Decode + Default>(value: &Value) -> Result<T, codec::JsonError> {
+    codec::decode(&codec::encode(value))
 }

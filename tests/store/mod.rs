@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use vardo::api::{Allocation, Evaluation, Job, Node, TaskGroup};
 use vardo::command::{Applied, Command, JobApplied, Placement, Plan};
+use vardo::stdx::json;
 use vardo::store::{Options, Reader, Store, Touched};
 
 /// A directory that goes with the test.
@@ -164,7 +165,7 @@ pub(crate) fn node(n: u8) -> Node {
         node_pool: "default".into(),
         status: "ready".into(),
         http_addr: "127.0.0.1:4646".into(),
-        node_resources: serde_json::from_str(resources).expect("resources"),
+        node_resources: json::decode(resources.as_bytes()).expect("resources"),
         ..Node::default()
     }
 }
@@ -195,7 +196,7 @@ pub(crate) fn alloc(n: u8, job: &Job, node: u8, cpu: i64) -> Placement {
             node_name: format!("node-{node}"),
             task_group: "app".into(),
             desired_status: "run".into(),
-            allocated_resources: serde_json::from_str(&resources).expect("resources"),
+            allocated_resources: json::decode(resources.as_bytes()).expect("resources"),
             ..Allocation::default()
         },
         job_version: job.version,

@@ -2,6 +2,7 @@
 
 use vardo::api::{Allocation, Deployment, DeploymentState};
 use vardo::command::{AllocStop, Applied, Command, DeploymentUpdate, Placement, Plan};
+use vardo::stdx::json;
 use vardo::store::Table;
 
 use super::{WALL, World, alloc, complete, id, job, node, pending, plan, register_node};
@@ -155,7 +156,7 @@ fn with_port(mut p: Placement, port: i64) -> Placement {
             "Ports":[{{"HostIP":"127.0.0.1","Label":"http","Value":{port}}}]}}"#
     );
     let resources = p.alloc.allocated_resources.as_mut().expect("resources");
-    resources.shared = serde_json::from_str(&text).expect("shared");
+    resources.shared = json::decode(text.as_bytes()).expect("shared");
     p
 }
 
@@ -226,10 +227,8 @@ fn deployments_count_what_is_placed_and_healthy() {
     let healthy = vardo::command::AllocClientState {
         id: id(b'a', 1),
         client_status: "running".into(),
-        deployment_status: serde_json::from_str(
-            r#"{"Healthy":true,"Timestamp":"2026-11-23T10:00:00Z"}"#,
-        )
-        .unwrap(),
+        deployment_status: json::decode(br#"{"Healthy":true,"Timestamp":"2026-11-23T10:00:00Z"}"#)
+            .unwrap(),
         ..Default::default()
     };
     let report =

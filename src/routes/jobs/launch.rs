@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Ctx, Result, answer_write, evaluation, is_template, write_only};
 use crate::api::{ApiError, Job, status};
 use crate::command::Command;
 use crate::http::Query;
 use crate::routes::{Answer, Outcome, Reply};
+use crate::stdx::json::records;
 use crate::stdx::json::{self, Bytes};
 use crate::store::{Table, keys};
 
 /// Largest payload of a dispatched job, bytes. Source: the API.
 const PAYLOAD_BYTES_MAX: usize = 16 << 10;
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "JobDispatchRequest")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "JobDispatchRequest")]
 struct DispatchBody {
     #[serde(rename = "JobID")]
     job_id: String,
@@ -24,6 +26,7 @@ struct DispatchBody {
     meta: BTreeMap<String, String>,
     id_prefix_template: String,
     priority: i64,
+}
 }
 
 #[derive(Serialize)]
@@ -259,13 +262,15 @@ pub(super) fn periodic_child(parent: &Job, wall_ns: i64) -> Job {
     job
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "JobRevertRequest")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "JobRevertRequest")]
 struct RevertBody {
     #[serde(rename = "JobID")]
     job_id: String,
     job_version: u64,
     enforce_prior_version: Option<u64>,
+}
 }
 
 /// Registers an earlier version as the newest.

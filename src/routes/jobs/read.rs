@@ -9,7 +9,7 @@ use crate::http::Query;
 use crate::jobspec::diff;
 use crate::routes::params::bool_param;
 use crate::routes::{Answer, Watch};
-use crate::stdx::json::{self, List};
+use crate::stdx::json::{self, List, records};
 use crate::stdx::parse_bool;
 use crate::store::rows::AllocHead;
 use crate::store::{Reader, Table, keys, splice};
@@ -205,15 +205,17 @@ pub(super) fn services(ctx: &mut Ctx<'_>, id: &str) -> Result {
     Ok(list.into())
 }
 
+records! {
 /// Which services a list shows.
-#[derive(Default, serde::Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 pub(in crate::routes) struct ServiceOwner {
     #[serde(rename = "JobID")]
     pub(in crate::routes) job_id: String,
     #[serde(rename = "AllocID")]
     pub(in crate::routes) alloc_id: String,
     pub(in crate::routes) namespace: String,
+}
 }
 
 /// The registrations of a namespace that pass.

@@ -1,7 +1,5 @@
 //! Registration and validation of jobs.
 
-use serde::Deserialize;
-
 use super::{Ctx, Result, answer_write, eval_priority_ok, evaluation, is_template, write_only};
 use crate::api::{
     ApiError, Job, JobRegisterResponse, JobSubmission, JobValidateResponse, multi_error, status,
@@ -9,12 +7,14 @@ use crate::api::{
 use crate::command::Command;
 use crate::jobspec::{self, AdmitCtx};
 use crate::routes::{Answer, Outcome, Reply};
+use crate::stdx::json::records;
 use crate::store::StoreError;
 
+records! {
 /// What a registration, a plan or a validation may say. Other keys, such as `PolicyOverride`, mean
 /// nothing here.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "JobRegisterRequest")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "JobRegisterRequest")]
 pub(super) struct Body {
     pub(super) job: Option<Box<Job>>,
     /// Plans: tell what changes.
@@ -27,6 +27,7 @@ pub(super) struct Body {
     eval_priority: i64,
     pub(super) region: String,
     pub(super) namespace: String,
+}
 }
 
 /// Runs [`jobspec::admit`] with what this cluster says.

@@ -1,30 +1,33 @@
 //! `/v1/jobs/statuses`: the overview that a user interface shows of many jobs at once.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Ctx, Result};
 use crate::api::{AllocDeploymentStatus, Allocation, ApiError, Deployment, Job, status};
 use crate::http::{Method, Query};
 use crate::routes::page::Page;
 use crate::routes::{Params, Watch, invalid_method};
+use crate::stdx::json::records;
 use crate::stdx::json::{self, List};
 use crate::stdx::parse_bool;
 use crate::store::{Reader, Row, Table, keys};
 
+records! {
 /// The jobs that a caller is interested in.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "JobStatusesRequest")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "JobStatusesRequest")]
 struct Body {
     jobs: Option<Vec<Wanted>>,
     include_children: bool,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct Wanted {
     #[serde(rename = "ID")]
     id: String,
     namespace: String,
+}
 }
 
 #[derive(Serialize)]

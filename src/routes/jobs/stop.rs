@@ -1,7 +1,5 @@
 //! Stopping jobs, and looking at them anew.
 
-use serde::Deserialize;
-
 use super::{
     Ctx, Result, answer_write, bool_or_failed, eval_priority_ok, evaluation, int_param,
     is_template, write_only,
@@ -11,6 +9,7 @@ use crate::api::{
 };
 use crate::command::{Applied, Command};
 use crate::routes::{Outcome, Reply};
+use crate::stdx::json::records;
 
 /// DELETE of a job.
 pub(super) fn stop(ctx: &mut Ctx<'_>, id: &str) -> Result {
@@ -53,18 +52,20 @@ pub(super) fn stop(ctx: &mut Ctx<'_>, id: &str) -> Result {
     Ok(Outcome::Propose(Box::new(command), reply))
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "JobEvaluateRequest")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "JobEvaluateRequest")]
 struct EvaluateBody {
     #[serde(rename = "JobID")]
     job_id: String,
     eval_options: EvalOptions,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
 struct EvalOptions {
     force_reschedule: bool,
+}
 }
 
 pub(super) fn evaluate(ctx: &mut Ctx<'_>, id: &str) -> Result {

@@ -1,19 +1,22 @@
 //! Marks on versions of a job: stable or not, and names.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Ctx, Result, answer_write, write_only};
 use crate::api::{ApiError, JobVersionTag};
 use crate::command::{Applied, Command};
 use crate::routes::{Answer, Outcome, Reply, invalid_method};
+use crate::stdx::json::records;
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "JobStabilityRequest")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "JobStabilityRequest")]
 struct StableBody {
     #[serde(rename = "JobID")]
     job_id: String,
     job_version: u64,
     stable: bool,
+}
 }
 
 #[derive(Serialize)]
@@ -45,12 +48,14 @@ pub(super) fn stable(ctx: &mut Ctx<'_>, id: &str) -> Result {
     Ok(Outcome::Propose(Box::new(command), reply))
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "JobTagRequest")]
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "JobTagRequest")]
 struct TagBody {
     version: u64,
     latest: bool,
     description: String,
+}
 }
 
 #[derive(Serialize)]

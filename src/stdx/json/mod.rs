@@ -1,16 +1,21 @@
 //! JSON as the API speaks it: Go's null rules, canonical printing, forgiving reading.
 //!
-//! Read with [`decode()`], print with [`encode`]: both are `serde_json` with the API's rules around
-//! it. No other module holds a typed reader, so every type is compiled into one decoder only.
+//! Read with [`decode()`], print with [`encode`]. Types are made readable by [`records!`] and
+//! [`choices!`] around their definitions (see `record`), printable by serde's derive.
 
 mod decode;
 mod pretty;
+mod reader;
+pub(crate) mod record;
 mod syntax;
 mod types;
 
-pub use decode::{JsonError, decode};
+pub use decode::Decode;
 pub use pretty::pretty;
-pub use types::{Any, Bytes, List, Map, Span, Time, is_zero};
+pub use reader::{JsonError, Reader, Step, decode, decode_whole};
+pub use record::{Names, Record};
+pub(crate) use record::{choices, records};
+pub use types::{Any, Bytes, List, Map, Raw, Span, Time, is_zero};
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What is wrong with bytes that are not JSON, in Go's words; used only once something is wrong.
+//! The syntax of JSON, with what is wrong in Go's words.
 //!
 //! Go reads a value to its end before it decodes, so a mistake in the syntax is reported before any
 //! mistake in a type, wherever they are.
@@ -11,72 +11,77 @@
 )]
 
 /// Containers within containers up to here; as many as the typed reader takes.
-const DEPTH_MAX: usize = 127;
+pub(super) const DEPTH_MAX: usize = 127;
 
 /// The end of the first value (one past its last byte), or what Go says of the bytes.
 pub(super) fn check(bytes: &[u8]) -> Result<usize, String> {
-    let mut scan = Scan { bytes, at: 0, empty: true };
+    let mut scan = Scan::new(bytes);
     scan.value()?;
     Ok(scan.at)
 }
 
-/// Bytes that mean the same with invalid UTF-8 and lone surrogates replaced by U+FFFD; `None` where
-/// there is nothing to replace. The input must have passed [`check`].
-pub(super) fn repair(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
+/// The text between the quotes of a string that has passed [`check`]. What is not Unicode (invalid
+/// UTF-8, an escaped surrogate without its other half) becomes U+FFFD.
+pub(super) fn unescape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        repair_escapes(chunk.valid().as_bytes(), &mut out);
+        let mut text = chunk.valid();
+        while let Some((before, after)) = text.split_once('\\') {
+            out.push_str(before);
+            let (c, length) = escaped(after);
+            out.push(c);
+            text = after.get(length..).unwrap_or_default();
+        }
+        out.push_str(text);
         for _ in chunk.invalid() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+            out.push(char::REPLACEMENT_CHARACTER);
         }
     }
-    (out != bytes).then_some(out)
+    out
 }
 
-/// Copies text; an escaped surrogate without its other half becomes an escaped U+FFFD.
-fn repair_escapes(mut text: &[u8], out: &mut Vec<u8>) {
-    while let Some((byte, rest)) = text.split_first() {
-        if *byte != b'\\' {
-            out.push(*byte);
-            text = rest;
-            continue;
+/// The character of an escape without its backslash, and the bytes that it takes.
+fn escaped(text: &str) -> (char, usize) {
+    let unit = |at: usize| {
+        let digits = text.get(at..)?.strip_prefix('u')?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let plain = match text.bytes().next().unwrap_or_default() {
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => {
+            // The second half is looked at only after a first half, so a pair is taken at once.
+            let first = unit(0).unwrap_or_default();
+            let second = text.get(5..6).filter(|t| *t == "\\").and_then(|_| unit(6));
+            let mut pair = char::decode_utf16([first, second.unwrap_or_default()]);
+            return match pair.next() {
+                Some(Ok(c)) if c.len_utf16() == 2 => (c, 11),
+                Some(Ok(c)) => (c, 5),
+                _ => (char::REPLACEMENT_CHARACTER, 5),
+            };
         }
-        // The second half is looked at only after a first half, so a pair is taken at once.
-        let length = match escaped_unit(text) {
-            Some(0xD800..=0xDBFF) => match text.get(6..).and_then(escaped_unit) {
-                Some(0xDC00..=0xDFFF) => 12,
-                _ => 0,
-            },
-            Some(0xDC00..=0xDFFF) => 0,
-            Some(_) => 6,
-            None => 2,
-        };
-        let taken = if length == 0 {
-            out.extend_from_slice(b"\\ufffd");
-            6
-        } else {
-            out.extend_from_slice(text.get(..length).unwrap_or(text));
-            length
-        };
-        text = text.get(taken..).unwrap_or_default();
-    }
+        byte => char::from(byte),
+    };
+    (plain, 1)
 }
 
-/// The number of a `\uXXXX` escape at the beginning of `text`.
-fn escaped_unit(text: &[u8]) -> Option<u16> {
-    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
-    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-}
-
-struct Scan<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// A place in bytes, and what may follow there.
+pub(super) struct Scan<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
     /// Nothing but white space has been seen.
     empty: bool,
 }
 
-impl Scan<'_> {
-    fn peek(&self) -> Option<u8> {
+impl<'a> Scan<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, empty: true }
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
@@ -87,7 +92,7 @@ impl Scan<'_> {
     }
 
     /// The next byte that is not white space; it is consumed.
-    fn token(&mut self) -> Result<u8, String> {
+    pub(super) fn token(&mut self) -> Result<u8, String> {
         loop {
             match self.next() {
                 None if self.empty => return Err("EOF".to_owned()),
@@ -102,7 +107,7 @@ impl Scan<'_> {
     }
 
     /// One value. Containers are kept on a stack of their own, so depth costs no call stack.
-    fn value(&mut self) -> Result<(), String> {
+    pub(super) fn value(&mut self) -> Result<(), String> {
         let mut open: Vec<u8> = Vec::new();
         loop {
             // A value begins here.
@@ -168,7 +173,7 @@ impl Scan<'_> {
         }
     }
 
-    fn string(&mut self) -> Result<(), String> {
+    pub(super) fn string(&mut self) -> Result<(), String> {
         loop {
             match self.next().ok_or_else(cut)? {
                 b'"' => return Ok(()),
@@ -190,7 +195,7 @@ impl Scan<'_> {
         }
     }
 
-    fn number(&mut self, mut byte: u8) -> Result<(), String> {
+    pub(super) fn number(&mut self, mut byte: u8) -> Result<(), String> {
         if byte == b'-' {
             byte = self.digit("in numeric literal")?;
         }
@@ -227,7 +232,7 @@ impl Scan<'_> {
     }
 
     /// The rest of a word whose first letter has been read.
-    fn literal(&mut self, word: &str) -> Result<(), String> {
+    pub(super) fn literal(&mut self, word: &str) -> Result<(), String> {
         for expected in word.bytes().skip(1) {
             let byte = self.next().ok_or_else(cut)?;
             if byte != expected {
@@ -243,7 +248,7 @@ fn cut() -> String {
     "unexpected EOF".to_owned()
 }
 
-fn bad(byte: u8, place: &str) -> String {
+pub(super) fn bad(byte: u8, place: &str) -> String {
     let shown = match byte {
         b'\'' => "\\'".to_owned(),
         b'\\' => "\\\\".to_owned(),

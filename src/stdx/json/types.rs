@@ -1,14 +1,11 @@
 //! Wrappers that print and read values by the API's rules.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-use crate::stdx::{duration, time};
+use crate::stdx::time;
 
 /// For `skip_serializing_if`: true for the zero value of a type.
 pub fn is_zero<T: Default + PartialEq>(t: &T) -> bool {
@@ -64,12 +61,6 @@ impl<T: Serialize> Serialize for List<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(Self(Option::<Vec<T>>::deserialize(d)?.unwrap_or_default()))
-    }
-}
-
 /// A map with text keys in byte order that prints `null` when empty and reads `null` as empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map<T>(pub BTreeMap<String, T>);
@@ -119,12 +110,6 @@ impl<T: Serialize> Serialize for Map<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Map<T> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(Self(Option::<BTreeMap<String, T>>::deserialize(d)?.unwrap_or_default()))
-    }
-}
-
 /// A point in time: nanoseconds since the epoch. Zero prints `null`, all else RFC 3339 in UTC with
 /// up to nine digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,17 +121,6 @@ impl Serialize for Time {
     }
 }
 
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        match Option::<Cow<'de, str>>::deserialize(d)? {
-            None => Ok(Self(0)),
-            Some(t) => time::parse_rfc3339(&t)
-                .map(Self)
-                .ok_or_else(|| de::Error::custom(format_args!("parsing time {t:?}"))),
-        }
-    }
-}
-
 /// A length of time in nanoseconds: prints the number, reads a number or text as `"24h"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span(pub i64);
@@ -154,19 +128,6 @@ pub struct Span(pub i64);
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_i64(self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        match Any::deserialize(d)? {
-            Any::Null => Ok(Self(0)),
-            Any::Number(n) => Ok(Self(n as i64)),
-            Any::Text(t) => duration::parse(&t)
-                .map(Self)
-                .ok_or_else(|| de::Error::custom(format_args!("time: invalid duration {t:?}"))),
-            _ => Err(de::Error::custom("a duration is a number or a text")),
-        }
     }
 }
 
@@ -227,16 +188,9 @@ impl Serialize for Bytes {
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        match Option::<Cow<'de, str>>::deserialize(d)? {
-            None => Ok(Self::default()),
-            Some(t) => Self::decode(&t)
-                .map(Self)
-                .ok_or_else(|| de::Error::custom("illegal base64 data at input byte 0")),
-        }
-    }
-}
+/// The text of a value, as it is written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Raw(pub String);
 
 /// A value of free form, such as a driver's `Config`. Every number is a float, as in the reference,
 /// and prints with a fraction.
@@ -274,73 +228,10 @@ impl Serialize for Any {
     }
 }
 
-impl<'de> Deserialize<'de> for Any {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_any(AnyVisitor)
-    }
-}
-
-struct AnyVisitor;
-
-impl<'de> Visitor<'de> for AnyVisitor {
-    type Value = Any;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_bool<E>(self, v: bool) -> Result<Any, E> {
-        Ok(Any::Bool(v))
-    }
-
-    fn visit_i64<E>(self, v: i64) -> Result<Any, E> {
-        Ok(Any::Number(v as f64))
-    }
-
-    fn visit_u64<E>(self, v: u64) -> Result<Any, E> {
-        Ok(Any::Number(v as f64))
-    }
-
-    fn visit_f64<E>(self, v: f64) -> Result<Any, E> {
-        Ok(Any::Number(v))
-    }
-
-    fn visit_str<E>(self, v: &str) -> Result<Any, E> {
-        Ok(Any::Text(v.to_owned()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Any, E> {
-        Ok(Any::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Any, E> {
-        Ok(Any::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Any, D::Error> {
-        d.deserialize_any(self)
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut a: A) -> Result<Any, A::Error> {
-        let mut out = Vec::new();
-        while let Some(v) = a.next_element()? {
-            out.push(v);
-        }
-        Ok(Any::List(out))
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, mut a: A) -> Result<Any, A::Error> {
-        let mut out = BTreeMap::new();
-        while let Some((k, v)) = a.next_entry()? {
-            out.insert(k, v);
-        }
-        Ok(Any::Map(out))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stdx::json::decode;
 
     #[test]
     fn base64_follows_rfc_4648() {
@@ -365,13 +256,13 @@ mod tests {
     fn empty_lists_and_maps_are_null() {
         let text = serde_json::to_string(&(List::<u8>::default(), Map::<u8>::default(), Time(0)));
         assert_eq!(text.unwrap(), "[null,null,null]");
-        let back: (List<u8>, Map<u8>, Time) = serde_json::from_str("[null,null,null]").unwrap();
+        let back: (List<u8>, (Map<u8>, Time)) = decode(b"[null,[null,null]]").unwrap();
         assert_eq!(back, Default::default());
     }
 
     #[test]
     fn numbers_of_free_form_print_as_floats() {
-        let any: Any = serde_json::from_str(r#"{"b":[5,-1,2.5],"a":null}"#).unwrap();
+        let any: Any = decode(br#"{"b":[5,-1,2.5],"a":null}"#).unwrap();
         assert_eq!(serde_json::to_string(&any).unwrap(), r#"{"a":null,"b":[5.0,-1.0,2.5]}"#);
     }
 }
