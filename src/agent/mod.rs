@@ -10,6 +10,7 @@ mod core;
 mod facts;
 mod files;
 mod front;
+mod probes;
 mod run;
 mod serve;
 mod sock;

@@ -22,6 +22,7 @@ mod nodes;
 mod page;
 pub mod params;
 mod pools;
+mod services;
 pub mod table;
 mod variables;
 

@@ -5,7 +5,7 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, keyring, list, namespaces, nodes, pools, variables,
+    jobs, keyring, list, namespaces, nodes, pools, services, variables,
 };
 use crate::api::ApiError;
 
@@ -89,8 +89,8 @@ pub const ROUTES: &[Route] = &[
     r("/v1/search/fuzzy", absent::search),
     r("/v1/sentinel/policies", absent::enterprise),
     r("/v1/sentinel/policy/", absent::enterprise),
-    r("/v1/service/", absent::service),
-    r("/v1/services", absent::services),
+    r("/v1/service/", services::one),
+    r("/v1/services", services::names),
     r("/v1/status/leader", agent::status_leader),
     r("/v1/status/peers", agent::status_peers),
     r("/v1/system/gc", cluster::system_gc),

@@ -4,3 +4,4 @@ mod agent;
 mod cli;
 mod durability;
 mod executor;
+mod services;
