@@ -6,7 +6,8 @@
 //! requests; [`routes`] says what a request means: an answer read from the state, a [`command`]
 //! to be put into the log, or a question to the node. Commands of one turn go through [`raft`] and
 //! are appended and applied by [`store`] in one transaction of LMDB; only then their answers
-//! leave. What a commit moved wakes blocking queries and reaches [`server`], which gives pending
+//! leave. Other agents speak over a [`link`] each: consensus, and requests that belong elsewhere.
+//! What a commit moved wakes blocking queries and reaches [`server`], which gives pending
 //! evaluations to [`sched`] and puts the plans that come back into the log again. Allocations of
 //! this node reach [`client`], whose machines say what must happen to directories and tasks; each
 //! task has a process of its own for a parent, the [`executor`].
@@ -33,6 +34,7 @@ pub mod executor;
 pub mod http;
 pub mod jobspec;
 pub mod limits;
+pub mod link;
 pub mod os;
 pub mod raft;
 pub mod routes;

@@ -102,3 +102,37 @@ pub const FULL_DISK_RETRY_NS: u64 = SECOND;
 pub const ROOT_KEY_ROTATION_NS: i64 = 720 * 3600 * 1_000_000_000;
 /// Public keys may be cached for at least this many seconds.
 pub const JWKS_MAX_AGE_MIN_S: i64 = 900;
+
+// ---- Links --------------------------------------------------------------------------------------
+
+/// Largest greeting of a link, in bytes. More → the connection closes. Until the greeting is
+/// complete this is all that a stranger can make an agent hold.
+pub const LINK_GREETING_BYTES_MAX: usize = 4096;
+/// Largest note between agents, and largest opening of a stream, in bytes.
+pub const LINK_NOTE_BYTES_MAX: usize = 64 * 1024;
+/// Most data of a stream in one frame, in bytes: what a heartbeat may have to wait for.
+pub const LINK_DATA_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that may be on their way on one stream.
+pub const LINK_CREDIT_BYTES: usize = 256 * 1024;
+/// Streams of one link. More are reset.
+pub const LINK_STREAMS_MAX: usize = 16_384;
+/// Messages of consensus that wait for one peer, in bytes. More are dropped; it sends them again.
+pub const LINK_RAFT_QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that are handed to the system for one link at a time.
+pub const LINK_OUT_BYTES: usize = 64 * 1024;
+/// A greeting that takes longer ends the connection, in nanoseconds. Source: the reference's
+/// `rpc_handshake_timeout`.
+pub const LINK_GREETING_NS_MAX: u64 = 5 * SECOND;
+/// A link without a word for so long is asked whether it lives, in nanoseconds.
+pub const LINK_PING_NS: u64 = 5 * SECOND;
+/// And is given up after so long.
+pub const LINK_SILENCE_NS_MAX: u64 = 15 * SECOND;
+/// Connections without a greeting, over all listeners. More are closed at once.
+pub const LINK_STRANGERS_MAX: usize = 64;
+/// Agents that a request may pass on its way. More → 500.
+pub const RELAY_HOPS_MAX: u64 = 4;
+/// How long a request waits for a leader, in nanoseconds, before it is answered that there is
+/// none. Source: the reference's `rpc_hold_timeout`.
+pub const LEADER_WAIT_NS: u64 = 5 * SECOND;
+/// How often a leader looks after the membership while it is not as it should be, in nanoseconds.
+pub const MEMBERS_CHECK_NS: u64 = SECOND / 5;

@@ -10,6 +10,7 @@
 mod golden;
 mod http;
 mod jobspec;
+mod link;
 mod proc;
 mod raft;
 mod routes;

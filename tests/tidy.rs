@@ -12,20 +12,24 @@ const EDGES: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("command", &["api"]),
     ("raft", &[]),
+    ("link", &["raft"]),
     ("http", &[]),
     ("bexpr", &[]),
     ("jobspec", &["api"]),
     ("store", &["api", "command", "raft", "sched::fit"]),
     ("sched", &["api", "command"]),
     ("server", &["api", "command", "raft", "sched", "store"]),
-    ("client", &["api", "command", "http"]),
+    ("client", &["api", "command"]),
     ("routes", &["api", "bexpr", "client", "command", "http", "jobspec", "server", "store"]),
     ("os", &["client::exec_proto"]),
     ("executor", &["client::exec_proto", "os"]),
     ("cli", &["agent", "api"]),
     (
         "agent",
-        &["api", "client", "command", "http", "os", "raft", "routes", "sched", "server", "store"],
+        &[
+            "api", "client", "command", "http", "link", "os", "raft", "routes", "sched", "server",
+            "store",
+        ],
     ),
 ];
 

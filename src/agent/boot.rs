@@ -6,13 +6,16 @@ use std::rc::Rc;
 
 use mio::Poll;
 
+use super::cluster::{self, Cluster};
 use super::config::Config;
-use super::consensus::Consensus;
+use super::consensus::{Consensus, peer_id};
 use super::core::Core;
 use super::facts;
 use super::front::Front;
-use super::run::Loop;
+use super::mesh::Mesh;
+use super::run::{Leave, Loop};
 use super::tasks::Tasks;
+use super::wires::Wires;
 use crate::api::{
     NodeDiskResources, NodeMemoryResources, NodeReservedCpu, NodeReservedNetworks,
     NodeReservedResources,
@@ -20,9 +23,11 @@ use crate::api::{
 use crate::client::fingerprint;
 use crate::client::{Client, ClientConfig, ClientInput};
 use crate::limits::SECOND;
+use crate::link::{Hello, Secret};
 use crate::os::entropy::System;
 use crate::os::signals::Signals;
 use crate::os::{clock, fs, net, proc};
+use crate::raft;
 use crate::routes::AgentInfo;
 use crate::server::{self, Server};
 use crate::stdx::{Entropy, Now, uuid};
@@ -54,18 +59,44 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     );
     let client = client(config, &identity, now, &mut entropy)?;
     let info = info(config, &identity, now);
+    let wires = Wires::new(match config.server.enabled {
+        true => listen(&[config.rpc, config.serf])?,
+        false => Vec::new(),
+    });
     let snap = store.snap().map_err(|e| e.to_string())?;
-    let seed = entropy.u64();
-    let consensus = Consensus::open(snap.reader(), &identity.server, &info.rpc_addr, seed)?;
+    let raft_config = raft_config(config, &mut entropy);
+    let id = peer_id(&identity.server).ok_or("the server's id is damaged")?;
+    let consensus = Consensus::open(snap.reader(), id, raft_config.clone())?;
+    let mesh = mesh(config, &identity, &consensus, &mut entropy);
+    let promise = snap.reader().local(cluster::PROMISE).map_err(|e| e.to_string())?;
+    let expect = if config.server.enabled { config.server.bootstrap_expect } else { 0 };
+    let cluster = Cluster::new(expect, promise);
     let rows = snap.reader().local_rows(b"client/").map_err(|e| e.to_string())?;
     drop(snap);
     let server = config.server.enabled.then(|| Server::new(server_config(config)));
     let alloc_dir = config.client.alloc_dir.clone();
-    let mut core = Core::new(info, consensus, server, client, Box::new(entropy), alloc_dir);
+    let entropy = Box::new(entropy);
+    let mut core =
+        Core::new(info, consensus, raft_config, mesh, cluster, server, client, entropy, alloc_dir);
+    for address in config.join.iter().flat_map(|(host, port)| found(host, *port)) {
+        core.mesh.call(address, config.join_tries, now);
+    }
+    let snap = store.snap().map_err(|e| e.to_string())?;
+    core.begin_alone(now, snap.reader());
+    drop(snap);
+    core.call_members(now);
+    core.refresh(now);
     core.client_input(now, ClientInput::Restored(rows));
     let tasks = Tasks::default();
     let throw_away = config.data_dir_temporary;
-    let mut agent = Loop { poll, signals, front, core, tasks, store, reload, throw_away };
+    let leave = Leave {
+        on_interrupt: config.leave_on_interrupt,
+        on_terminate: config.leave_on_terminate,
+        under_way: false,
+    };
+    let unread = Vec::new();
+    let mut agent =
+        Loop { poll, signals, front, wires, unread, core, tasks, store, reload, throw_away, leave };
     agent.register().map_err(|e| e.to_string())?;
     Ok(agent)
 }
@@ -75,6 +106,56 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<mio::net::TcpListener>, Fault>
         .iter()
         .map(|a| net::listen(*a).map_err(|e| format!("cannot listen on {a}: {e}")))
         .collect()
+}
+
+/// Where a host that is to be joined is. Names are looked up now, before the loop begins: that may
+/// take its time.
+fn found(text: &str, port: u16) -> Vec<SocketAddr> {
+    match net::lookup(text, port) {
+        Ok(addresses) => addresses,
+        Err(e) => {
+            log::error!("{text}, which is to be joined, was not found: {e}");
+            Vec::new()
+        }
+    }
+}
+
+fn raft_config(config: &Config, entropy: &mut dyn Entropy) -> raft::Config {
+    let slower = config.server.raft_multiplier;
+    let usual = raft::Config::default();
+    raft::Config {
+        heartbeat_ns: usual.heartbeat_ns * slower,
+        election_ns: usual.election_ns * slower,
+        seed: entropy.u64(),
+        ..usual
+    }
+}
+
+fn mesh(
+    config: &Config,
+    identity: &Identity,
+    consensus: &Consensus,
+    entropy: &mut dyn Entropy,
+) -> Mesh {
+    let id = |on: bool, text: &str| uuid::to_bytes(text).filter(|_| on).unwrap_or_default();
+    let mut own = Hello {
+        server: id(config.server.enabled, &identity.server),
+        node: id(config.client.enabled, &identity.node),
+        cluster: consensus.cluster(),
+        member: !consensus.is_fresh(),
+        region: config.region.clone(),
+        datacenter: config.datacenter.clone(),
+        name: config.node_name.clone(),
+        rpc: config.advertise_rpc.to_string(),
+        serf: config.advertise_serf.to_string(),
+        http: config.advertise_http.to_string(),
+        expect: config.server.bootstrap_expect,
+        build: crate::API_VERSION.to_owned(),
+        ..Hello::default()
+    };
+    entropy.fill(&mut own.boot);
+    let secret = (!config.server.encrypt.is_empty()).then(|| Secret::new(&config.server.encrypt));
+    Mesh::new(own, secret)
 }
 
 fn at(path: &Path, e: &std::io::Error) -> Fault {
@@ -182,6 +263,7 @@ fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
         serf_addr: config.advertise_serf.to_string(),
         http_addr: config.advertise_http.to_string(),
         server: s.enabled,
+        expect: s.bootstrap_expect,
         client: config.client.enabled,
         config_json: Rc::from(config.self_json()),
         node_id: if config.client.enabled { identity.node.clone() } else { String::new() },

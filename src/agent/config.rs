@@ -86,7 +86,8 @@ pub struct Settings {
     /// Not empty; the first is the one that is advertised when nothing else is said.
     pub http: Vec<SocketAddr>,
     pub rpc: SocketAddr,
-    /// Where the reference gossips. Nothing listens there; it is shown in the member list.
+    /// Where the reference gossips. Links are accepted there too: configurations name this port for
+    /// joining.
     pub serf: SocketAddr,
     pub advertise_http: SocketAddr,
     pub advertise_rpc: SocketAddr,
@@ -100,6 +101,13 @@ pub struct Settings {
     pub response_headers: Vec<(String, String)>,
     /// Open connections of one address; 0: no limit.
     pub http_max_conns_per_client: usize,
+    /// An agent that is told to end leaves its cluster first.
+    pub leave_on_interrupt: bool,
+    pub leave_on_terminate: bool,
+    /// Servers to call, as they were written (host, or host and port), and the port where none is.
+    pub join: Vec<(String, u16)>,
+    /// Times that each is called; `None`: until it answers.
+    pub join_tries: Option<u32>,
     pub server: Server,
     pub client: Client,
     pub raw_exec: RawExec,
@@ -111,6 +119,12 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     pub enabled: bool,
+    /// Servers that the cluster begins with; 0: it exists already.
+    pub bootstrap_expect: u64,
+    /// 16, 24 or 32 bytes that all agents of the cluster share; empty: none.
+    pub encrypt: Vec<u8>,
+    /// 1 to 10: how much slower than on a good network elections are.
+    pub raft_multiplier: u64,
     pub node_gc_threshold_ns: i64,
     pub job_gc_interval_ns: i64,
     pub job_gc_threshold_ns: i64,
@@ -202,8 +216,8 @@ fn check_served(tree: &Tree, host: &Host) -> Result<(), String> {
     if tree.int("server.bootstrap_expect") > 0 && !server {
         return Err("Bootstrap requires server mode to be enabled".into());
     }
-    if tree.int("server.bootstrap_expect") > 1 {
-        return refuse("server.bootstrap_expect above 1 (a region of several servers)");
+    if client && tree.int("server.bootstrap_expect") > 1 {
+        return refuse("a client beside one of several servers");
     }
     if !server {
         return refuse("a client whose server is another agent (set server.enabled too)");
@@ -248,6 +262,10 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
         enable_debug: tree.bool("enable_debug"),
         response_headers: response_headers(tree)?,
         http_max_conns_per_client: unsigned(tree, "limits.http_max_conns_per_client")?,
+        leave_on_interrupt: tree.bool("leave_on_interrupt"),
+        leave_on_terminate: tree.bool("leave_on_terminate"),
+        join: join(tree, host),
+        join_tries: tries(tree),
         server: server(tree, host)?,
         client: client(tree, host, &data_dir)?,
         raw_exec: raw_exec(tree)?,
@@ -267,7 +285,48 @@ fn data_dir(tree: &Tree, host: &Host) -> Result<PathBuf, String> {
     }
 }
 
+/// Every address that a key names for joining.
+fn join(tree: &Tree, host: &Host) -> Vec<(String, u16)> {
+    let mut keys: Vec<(&str, u16)> = Vec::new();
+    if host.dev || tree.bool("server.enabled") {
+        let serf = 4648;
+        keys.extend([("server.start_join", serf), ("server.retry_join", serf)]);
+        keys.push(("server.server_join.start_join", serf));
+        keys.push(("server.server_join.retry_join", serf));
+    }
+    if host.dev || tree.bool("client.enabled") {
+        let rpc = 4647;
+        keys.extend([("client.servers", rpc), ("client.server_join.start_join", rpc)]);
+        keys.push(("client.server_join.retry_join", rpc));
+    }
+    let hosts = |(key, port)| tree.list(key).into_iter().map(move |host| (host, port));
+    keys.into_iter().flat_map(hosts).collect()
+}
+
+fn tries(tree: &Tree) -> Option<u32> {
+    let keys = ["server.retry_max", "server.server_join.retry_max"];
+    let most = keys.iter().map(|key| tree.int(key)).max().unwrap_or(0);
+    u32::try_from(most).ok().filter(|n| *n > 0)
+}
+
+/// `encrypt`: base64 of 16, 24 or 32 bytes.
+fn secret(text: &str) -> Result<Vec<u8>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bytes = crate::stdx::json::Bytes::decode(text)
+        .ok_or("Invalid encryption key: illegal base64 data at input byte 0")?;
+    if matches!(bytes.len(), 16 | 24 | 32) {
+        return Ok(bytes);
+    }
+    Err("Invalid encryption key: key size must be 16, 24 or 32 bytes".to_owned())
+}
+
 fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
+    let multiplier = tree.int("server.raft_multiplier");
+    if !(0..=10).contains(&multiplier) {
+        return Err(format!("raft_multiplier cannot be {multiplier}. Must be between 1 and 10"));
+    }
     let default_priority = positive(tree, "server.job_default_priority", 50);
     let max_priority = positive(tree, "server.job_max_priority", 100);
     if !(100..=32766).contains(&max_priority) {
@@ -279,6 +338,9 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
     let per_second = tree.float("server.max_heartbeats_per_second");
     Ok(Server {
         enabled: host.dev || tree.bool("server.enabled"),
+        bootstrap_expect: unsigned(tree, "server.bootstrap_expect")?,
+        encrypt: secret(tree.text("server.encrypt"))?,
+        raft_multiplier: u64::try_from(multiplier).unwrap_or(1).max(1),
         node_gc_threshold_ns: nanos(tree, "server.node_gc_threshold", 24 * HOUR),
         job_gc_interval_ns: nanos(tree, "server.job_gc_interval", 5 * MINUTE),
         job_gc_threshold_ns: nanos(tree, "server.job_gc_threshold", 4 * HOUR),

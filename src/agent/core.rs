@@ -5,17 +5,19 @@
 //! answers, executor starts and what the scheduler learns all come out of `commit`.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::consensus::Consensus;
+use super::cluster::Cluster;
+use super::consensus::{Consensus, Outgoing};
+use super::mesh::Mesh;
 use super::serve::Form;
 use crate::api::{ApiError, NodeEvent, status};
 use crate::client::{Client, ClientEffect, ClientInput, ClientRequest};
 use crate::command::{AllocClientState, Applied, Command};
 use crate::limits::FULL_DISK_RETRY_NS;
-use crate::routes::{AgentInfo, Answer, DryRun, Reply};
+use crate::raft::{self, Input, PeerId, Refusal, Role};
+use crate::routes::{AgentInfo, Answer, ClusterRequest, DryRun, Reply};
 use crate::server::{Server, client_update_evals, first_key, node_evals};
 use crate::stdx::json::Time;
 use crate::stdx::slab::Key;
@@ -36,6 +38,9 @@ struct Proposal {
     command: Command,
     waiter: Waiter,
 }
+
+/// What a change of roles shows in: term, role, leader, membership, and whether this server leads.
+type Seen = (u64, Role, Option<PeerId>, u64, bool);
 
 /// An answer for a connection, ready to be written.
 pub(super) struct Ready {
@@ -59,28 +64,43 @@ pub(super) struct Core {
     pub(super) alloc_dir: PathBuf,
     /// The configuration is to be read again.
     pub(super) reload: bool,
-    consensus: Consensus,
+    pub(super) consensus: Consensus,
+    raft_config: raft::Config,
+    pub(super) mesh: Mesh,
+    pub(super) cluster: Cluster,
+    /// Requests that change the consensus, for this turn's work.
+    pub(super) asks: Vec<(Key, Form, ClusterRequest)>,
+    /// What the description of the servers was made from.
+    pub(super) seen: Option<Seen>,
     server: Option<Server>,
     client: Option<Client>,
-    entropy: Box<dyn Entropy>,
+    pub(super) entropy: Box<dyn Entropy>,
     proposals: Vec<Proposal>,
-    local: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Proposals in the log that are not applied yet, by index, and the term that they belong to.
+    pending: BTreeMap<u64, Proposal>,
+    pending_term: u64,
+    pub(super) local: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Effects that wait for the commit of the local rows before them.
     gated: Vec<ClientEffect>,
     /// Requests that the node works on.
     asked: BTreeMap<u64, (Key, Form)>,
     next_ask: u64,
     /// Answers that need no commit.
-    ready: Vec<Ready>,
+    pub(super) ready: Vec<Ready>,
     heartbeat_due: bool,
     /// The disk is full: no new try before this, unless someone asks.
     full_until: u64,
+    /// Whether someone does, in this turn.
+    asked_to_write: bool,
 }
 
 impl Core {
     pub(super) fn new(
         info: AgentInfo,
         consensus: Consensus,
+        raft_config: raft::Config,
+        mesh: Mesh,
+        cluster: Cluster,
         server: Option<Server>,
         client: Option<Client>,
         entropy: Box<dyn Entropy>,
@@ -91,10 +111,17 @@ impl Core {
             info,
             reload: false,
             consensus,
+            raft_config,
+            mesh,
+            cluster,
+            asks: Vec::new(),
+            seen: None,
             server,
             client,
             entropy,
             proposals: Vec::new(),
+            pending: BTreeMap::new(),
+            pending_term: 0,
             local: Vec::new(),
             gated: Vec::new(),
             asked: BTreeMap::new(),
@@ -102,6 +129,7 @@ impl Core {
             ready: Vec::new(),
             heartbeat_due: false,
             full_until: 0,
+            asked_to_write: false,
         }
     }
 
@@ -120,7 +148,9 @@ impl Core {
         let server = self.server.as_ref().and_then(|s| s.deadline(now));
         let client = self.client.as_ref().and_then(Client::deadline);
         let full = Some(self.full_until).filter(|at| *at != 0);
-        [self.consensus.deadline(), server, client, full].into_iter().flatten().min()
+        let cluster = Some(self.cluster.check_at).filter(|at| *at != u64::MAX);
+        let links = [cluster, self.mesh.deadline(), self.consensus.deadline()];
+        [server, client, full].into_iter().chain(links).flatten().min()
     }
 
     /// Whether there is work that waits for nothing.
@@ -128,6 +158,7 @@ impl Core {
         self.has_writes()
             || !self.ready.is_empty()
             || !self.gated.is_empty()
+            || !self.asks.is_empty()
             || self.server.as_ref().is_some_and(Server::has_work)
     }
 
@@ -144,6 +175,21 @@ impl Core {
 
     fn has_local_writes(&self) -> bool {
         !self.local.is_empty() || self.consensus.has_work()
+    }
+
+    /// Asks consensus whether this server still leads; answered by [`Self::take_reads`].
+    pub(super) fn read_index(&mut self, now: Now, reader: Reader<'_>, token: u64) {
+        self.consensus.step(now, reader, Input::ReadIndex(token));
+    }
+
+    /// Reads that may be served now, and those that cannot be served here.
+    pub(super) fn take_reads(&mut self) -> (Vec<u64>, Vec<u64>) {
+        self.consensus.take_reads()
+    }
+
+    /// The node of this agent holds an allocation.
+    pub(super) fn holds(&self, alloc: &str) -> bool {
+        self.client.as_ref().is_some_and(|c| c.alloc(alloc).is_some())
     }
 
     /// Answers that wait for no commit.
@@ -252,6 +298,14 @@ impl Core {
         if self.full_until <= now.mono_ns {
             self.full_until = 0;
         }
+        self.consensus.tick(now, reader);
+        for peer in self.consensus.take_snapshots() {
+            log::error!("a server needs entries that the log no longer holds: {peer}");
+            self.consensus.step(now, reader, Input::SnapshotSent(peer, None));
+        }
+        self.look_after(now, reader);
+        self.answer_asks(now, reader);
+        self.roles(now, reader)?;
         let Some(server) = &mut self.server else { return Ok(false) };
         if std::mem::take(&mut self.heartbeat_due) {
             let ttl_ns = server.heartbeat(&self.info.node_id, now, &mut *self.entropy);
@@ -263,11 +317,7 @@ impl Core {
                 timestamp: Time(now.wall_ns),
                 ..NodeEvent::default()
             };
-            if self.node_ready(now, reader, Some(event)) {
-                // The servers took it for lost, and what it served with it.
-                self.client_input(now, ClientInput::ServerLost);
-                self.client_input(now, ClientInput::HeartbeatAck { ttl_ns });
-            }
+            self.node_ready(now, reader, Some(event));
         }
         let Some(server) = &mut self.server else { return Ok(false) };
         let mut commands = Vec::new();
@@ -279,6 +329,63 @@ impl Core {
         Ok(more)
     }
 
+    /// Hands the proposals of this turn to consensus. What may leave before they are durable is on
+    /// the links after this.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn prepare(&mut self, now: Now, store: &Store) -> Result<(), StoreError> {
+        self.asked_to_write = self.has_writes();
+        if !self.proposals.is_empty() && self.asked_to_write {
+            self.complete_proposals(now, store)?;
+            let proposals = std::mem::take(&mut self.proposals);
+            let payloads = proposals.iter().map(|p| Rc::from(json::encode(&p.command))).collect();
+            let snap = store.snap()?;
+            self.consensus.tick(now, snap.reader());
+            match self.consensus.ask(now, snap.reader(), Input::Propose(payloads)) {
+                Ok(range) => {
+                    self.pending_term = self.consensus.raft().term();
+                    self.pending.extend(range.zip(proposals));
+                }
+                Err(e) => {
+                    let keep = e != Refusal::NotLeader;
+                    self.refuse(now, proposals, &e.to_string(), keep);
+                }
+            }
+        }
+        self.give_up_pending(now);
+        let free = self.consensus.take_free();
+        self.post(free);
+        if !self.has_local_writes() {
+            // Everything that was handed over before is durable.
+            let gated = self.consensus.take_gated();
+            self.post(gated);
+        }
+        Ok(())
+    }
+
+    /// Puts messages of consensus on the links to their receivers.
+    fn post(&mut self, messages: Vec<Outgoing>) {
+        for (to, message) in messages {
+            if let Some(link) = self.mesh.to_server(to).and_then(|key| self.mesh.link(key)) {
+                link.raft(message.encode());
+            }
+        }
+    }
+
+    /// Entries of this server may be replaced once it does not lead any more: nobody knows what
+    /// becomes of them.
+    fn give_up_pending(&mut self, now: Now) {
+        let raft = self.consensus.raft();
+        if self.pending.is_empty()
+            || (raft.role() == Role::Leader && raft.term() == self.pending_term)
+        {
+            return;
+        }
+        let pending = std::mem::take(&mut self.pending).into_values().collect();
+        self.refuse(now, pending, "leadership lost while committing log", false);
+    }
+
     /// Makes everything of this turn durable in one transaction and says what follows.
     ///
     /// # Errors
@@ -286,24 +393,12 @@ impl Core {
     /// here; those who asked are told.
     pub(super) fn commit(&mut self, now: Now, store: &mut Store) -> Result<Committed, StoreError> {
         let mut done = Committed::default();
-        if !self.has_writes() {
+        if !self.has_local_writes() || (self.full_until != 0 && !self.asked_to_write) {
             done.effects = std::mem::take(&mut self.gated);
             return Ok(done);
         }
-        self.complete_proposals(now, store)?;
-        let mut proposals = std::mem::take(&mut self.proposals);
-        let payloads = proposals.iter().map(|p| Rc::from(json::encode(&p.command))).collect();
-        let snap = store.snap()?;
-        let range = match self.consensus.prepare(now, snap.reader(), payloads) {
-            Ok(range) => range,
-            Err(e) => {
-                self.refuse(now, std::mem::take(&mut proposals), &e.to_string(), &mut done);
-                0..0
-            }
-        };
-        drop(snap);
         let written = loop {
-            match self.write(store, &range, &proposals) {
+            match self.write(store) {
                 Err(StoreError::MapFull) => match store.grow() {
                     Ok(bytes) => log::info!("the map grows to {} MiB", bytes >> 20),
                     Err(e) => break Err(e),
@@ -315,8 +410,10 @@ impl Core {
             Ok(written) => written,
             Err(e @ (StoreError::NoSpace | StoreError::MapFull)) => {
                 log::error!("{e}: writes are refused until there is room");
-                self.refuse(now, proposals, &e.to_string(), &mut done);
+                let pending = std::mem::take(&mut self.pending).into_values().collect();
+                self.refuse(now, pending, &e.to_string(), true);
                 self.start_over(now, store)?;
+                done.answers = std::mem::take(&mut self.ready);
                 return Ok(done);
             }
             Err(e) => return Err(e),
@@ -324,10 +421,17 @@ impl Core {
         self.local.clear();
         self.full_until = 0;
         done.touched = touched;
+        for (key, note) in std::mem::take(&mut self.cluster.after) {
+            if let Some(link) = self.mesh.link(key) {
+                link.note(note);
+            }
+        }
         let snap = store.snap()?;
         self.learn(now, snap.reader(), &done.touched)?;
-        for ((proposal, index), result) in proposals.into_iter().zip(range).zip(applied) {
-            self.finish(now, snap.reader(), proposal, index, result, &mut done)?;
+        for (index, result) in applied {
+            if let Some(proposal) = self.pending.remove(&index) {
+                self.finish(now, snap.reader(), proposal, index, result, &mut done)?;
+            }
         }
         done.effects = std::mem::take(&mut self.gated);
         Ok(done)
@@ -337,10 +441,10 @@ impl Core {
     fn start_over(&mut self, now: Now, store: &Store) -> Result<(), StoreError> {
         self.full_until = now.mono_ns + FULL_DISK_RETRY_NS;
         let snap = store.snap()?;
-        let seed = self.entropy.u64();
-        let (id, addr) = (&self.info.server_id, &self.info.rpc_addr);
-        self.consensus =
-            Consensus::open(snap.reader(), id, addr, seed).map_err(StoreError::Damaged)?;
+        let config = raft::Config { seed: self.entropy.u64(), ..self.raft_config.clone() };
+        let id = self.consensus.raft().id();
+        self.consensus = Consensus::open(snap.reader(), id, config).map_err(StoreError::Damaged)?;
+        self.begin_alone(now, snap.reader());
         Ok(())
     }
 
@@ -359,15 +463,10 @@ impl Core {
     }
 
     /// The one transaction of the turn. May run again: it changes nothing but the batch.
-    fn write(
-        &self,
-        store: &mut Store,
-        range: &Range<u64>,
-        proposals: &[Proposal],
-    ) -> Result<(Vec<Applied>, Touched), StoreError> {
+    fn write(&self, store: &mut Store) -> Result<(Vec<(u64, Applied)>, Touched), StoreError> {
         let mut batch = store.batch()?;
-        let own = proposals.iter().map(|p| &p.command);
-        let applied = self.consensus.write(&mut batch, range, own)?;
+        let own = |index| self.pending.get(&index).map(|p| &p.command);
+        let applied = self.consensus.write(&mut batch, &own)?;
         for (key, value) in &self.local {
             match value {
                 Some(value) => batch.put_local(key, value)?,
@@ -387,13 +486,12 @@ impl Core {
         self.node_ready(now, reader, None);
     }
 
-    /// Marks this agent's node ready, and has the jobs looked at that may want it; false where it
-    /// is ready.
-    fn node_ready(&mut self, now: Now, reader: Reader<'_>, event: Option<NodeEvent>) -> bool {
+    /// Marks this agent's node ready where it is not, and has the jobs looked at that may want it.
+    fn node_ready(&mut self, now: Now, reader: Reader<'_>, event: Option<NodeEvent>) {
         let id = self.info.node_id.clone();
         let known = reader.node(&id).ok().flatten();
         if known.is_none_or(|n| n.status == status::NODE_READY) {
-            return false;
+            return;
         }
         let trigger = status::TRIGGER_NODE_UPDATE;
         let evals = node_evals(reader, &id, trigger, now.wall_ns, &mut *self.entropy);
@@ -405,34 +503,53 @@ impl Core {
             evals: evals.unwrap_or_default(),
         };
         self.propose(command, Waiter::Nobody);
-        true
     }
 
-    /// Nothing was written: whoever asked is told, the node tries again.
-    fn refuse(&mut self, now: Now, proposals: Vec<Proposal>, why: &str, done: &mut Committed) {
+    /// Nothing was written, or nobody knows: whoever asked is told. With `keep`, what nobody waits
+    /// for is tried again.
+    fn refuse(&mut self, now: Now, proposals: Vec<Proposal>, why: &str, keep: bool) {
         for proposal in proposals {
             match proposal.waiter {
                 Waiter::Http(conn, form, _) => {
                     let answer = ApiError::failed(why).into();
-                    done.answers.push(Ready { conn, form, answer });
+                    self.ready.push(Ready { conn, form, answer });
                 }
                 Waiter::Plan(eval) => {
                     if let Some(server) = &mut self.server {
                         server.plan_failed(&eval, now);
                     }
                 }
-                Waiter::Register | Waiter::Nobody => self.proposals.push(proposal),
+                Waiter::Register | Waiter::Nobody => {
+                    if keep {
+                        self.proposals.push(proposal);
+                    }
+                }
             }
         }
     }
 
     /// The committed change reaches broker, blocked evaluations, and the node.
     fn learn(&mut self, now: Now, reader: Reader<'_>, touched: &Touched) -> Result<(), StoreError> {
-        self.consensus.committed(now, reader);
-        self.info.raft = self.consensus.info();
-        if self.consensus.leads() && !self.info.leads {
+        let gated = self.consensus.committed(now, reader);
+        self.post(gated);
+        if self.info.leads
+            && let Some(server) = &mut self.server
+        {
+            server.touched(now, reader, touched)?;
+        }
+        self.roles(now, reader)?;
+        if self.client.is_some() && touched.nodes_allocs.contains(&self.info.node_id) {
+            self.push_allocs(now, reader)?;
+        }
+        Ok(())
+    }
+
+    /// Takes up the duties of a leader, or lays them down.
+    fn roles(&mut self, now: Now, reader: Reader<'_>) -> Result<(), StoreError> {
+        // The only voter stays what it is while its disk is full and consensus begins anew.
+        let leads = self.consensus.leads() || (self.info.leads && self.consensus.is_alone());
+        if leads && !self.info.leads {
             self.info.leads = true;
-            self.info.leader_addr = Some(self.info.rpc_addr.clone());
             if let Some(server) = &mut self.server {
                 server.lead(now, reader)?;
             }
@@ -441,12 +558,16 @@ impl Core {
             if let Some(key) = first_key(reader, now, &mut *self.entropy)? {
                 self.propose(key, Waiter::Nobody);
             }
-        } else if let Some(server) = &mut self.server {
-            server.touched(now, reader, touched)?;
+            self.cluster.check_at = now.mono_ns;
+        } else if !leads && self.info.leads {
+            log::info!("this server leads no more");
+            self.info.leads = false;
+            self.give_up_pending(now);
+            if let Some(server) = &mut self.server {
+                server.follow();
+            }
         }
-        if self.client.is_some() && touched.nodes_allocs.contains(&self.info.node_id) {
-            self.push_allocs(now, reader)?;
-        }
+        self.refresh(now);
         Ok(())
     }
 

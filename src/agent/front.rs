@@ -15,17 +15,18 @@ use mio::{Interest, Registry, Token};
 use super::core::Core;
 use super::files::{self, Served};
 use super::serve::{self, Form, Verdict};
-use super::sock::{Out, Sock, State, Streamed};
+use super::sock::{Out, Sock, State, Streamed, Via};
 use super::watch::Watches;
 use crate::api::ApiError;
 use crate::client::file_stream::{POLL_NS, Step};
-use crate::http::conn::{Conn, Event};
+use crate::http::conn::Event;
 use crate::http::gzip::Gzip;
 use crate::http::{Request, reply};
 use crate::limits::{
     ACCEPTS_PER_TURN, LINGER_BYTES_MAX, LINGER_NS, OUT_STALL_NS, READ_BYTES, WAIT_JITTER_DIVISOR,
     WAKES_PER_TURN,
 };
+use crate::link::StreamId;
 use crate::routes::{Answer, FilesRequest, Outcome};
 use crate::stdx::Now;
 use crate::stdx::slab::{Key, Slab};
@@ -47,7 +48,14 @@ enum Timer {
 
 pub(super) struct Front {
     listeners: Vec<TcpListener>,
-    socks: Slab<Sock>,
+    pub(super) socks: Slab<Sock>,
+    /// Connections by the stream of a link that they run or are answered over.
+    pub(super) streams: BTreeMap<(Key, StreamId), Key>,
+    /// Requests that wait for a leader, and until when.
+    pub(super) parked: VecDeque<(Key, u64, Form, Box<Request>)>,
+    /// Reads that wait for proof that this server leads.
+    pub(super) reading: BTreeMap<u64, (Key, Form, Box<Request>)>,
+    pub(super) next_read: u64,
     /// Open connections per client address.
     per_client: BTreeMap<IpAddr, u32>,
     /// Zero: no limit.
@@ -74,6 +82,10 @@ impl Front {
         Self {
             listeners,
             socks: Slab::default(),
+            streams: BTreeMap::new(),
+            parked: VecDeque::new(),
+            reading: BTreeMap::new(),
+            next_read: 0,
             per_client: BTreeMap::new(),
             per_client_max,
             wheel: Wheel::new(),
@@ -154,22 +166,10 @@ impl Front {
         if let Err(e) = stream.set_nodelay(true) {
             log::debug!("no nodelay: {e}");
         }
-        let key = self.socks.insert(Sock {
-            stream,
-            conn: Conn::new(),
-            state: State::Idle,
-            ip,
-            out: Out::default(),
-            closing: false,
-            unread: false,
-            linger: false,
-            runnable: false,
-            timer: None,
-            progress_ns: now.mono_ns,
-        });
-        let Some(sock) = self.socks.get_mut(key) else { return };
+        let key = self.socks.insert(Sock::new(Via::Socket(stream), Some(ip), now));
+        let Some(Sock { via: Via::Socket(stream), .. }) = self.socks.get_mut(key) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(e) = registry.register(&mut sock.stream, conn_token(key), interest) {
+        if let Err(e) = registry.register(stream, conn_token(key), interest) {
             log::warn!("a connection could not be watched: {e}");
             self.socks.remove(key);
         }
@@ -190,7 +190,16 @@ impl Front {
         let Some(key) = u32::try_from(index).ok().and_then(|i| self.socks.key_at(i)) else {
             return;
         };
-        let waits = |s: &Sock| matches!(s.state, State::Held(..) | State::Streaming(_));
+        let waits = |s: &Sock| {
+            matches!(
+                s.state,
+                State::Held(..)
+                    | State::Streaming(_)
+                    | State::Relayed(_)
+                    | State::Parked
+                    | State::Reading(_)
+            )
+        };
         if hung_up && self.socks.get(key).is_some_and(waits) {
             // Nobody is left to wait for the answer.
             self.close(key, core);
@@ -211,7 +220,8 @@ impl Front {
             return;
         }
         sock.unread = false;
-        match sock.stream.read(&mut self.buf) {
+        let Via::Socket(stream) = &mut sock.via else { return };
+        match stream.read(&mut self.buf) {
             Ok(0) => {
                 if sock.out.is_empty() || matches!(sock.state, State::Lingering(_)) {
                     self.close(key, core);
@@ -254,7 +264,7 @@ impl Front {
     }
 
     /// Answers the requests that a connection has read, in order, until one has to wait.
-    fn advance(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
+    pub(super) fn advance(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
         loop {
             let Some(sock) = self.socks.get_mut(key) else { return };
             if !matches!(sock.state, State::Idle) || sock.closing {
@@ -295,7 +305,23 @@ impl Front {
     }
 
     fn request(&mut self, key: Key, req: Request, now: Now, reader: Reader<'_>, core: &mut Core) {
-        let mut form = Form::of(&req);
+        let form = Form::of(&req);
+        if core.mesh.is_empty() && core.info.leads {
+            return self.serve(key, form, req, now, reader, core);
+        }
+        self.route(key, form, Box::new(req), now, reader, core);
+    }
+
+    /// Answers a request here.
+    pub(super) fn serve(
+        &mut self,
+        key: Key,
+        mut form: Form,
+        req: Request,
+        now: Now,
+        reader: Reader<'_>,
+        core: &mut Core,
+    ) {
         let (info, entropy) = core.for_routes();
         let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form);
         match verdict {
@@ -353,6 +379,10 @@ impl Front {
                 core.collect_garbage();
                 return self.answer(key, form, Answer::empty(), &core.info);
             }
+            Outcome::Cluster(request) => {
+                core.cluster_request(key, form, request, now);
+                State::Client
+            }
             Outcome::Reload => {
                 core.reload = true;
                 return self.answer(key, form, Answer::empty(), &core.info);
@@ -377,7 +407,7 @@ impl Front {
         sock.out.copy(&self.head);
         sock.out.body(body);
         sock.state = State::Idle;
-        sock.closing |= !form.keep_alive;
+        sock.closing |= !form.keep_alive || sock.via.is_link();
     }
 
     /// After an answer that came later than its request: send it, and go on with what was read
@@ -390,7 +420,7 @@ impl Front {
         self.flush(key, now, core);
     }
 
-    fn run_later(&mut self, key: Key) {
+    pub(super) fn run_later(&mut self, key: Key) {
         if let Some(sock) = self.socks.get_mut(key)
             && !std::mem::replace(&mut sock.runnable, true)
         {
@@ -398,12 +428,20 @@ impl Front {
         }
     }
 
-    fn flush(&mut self, key: Key, now: Now, core: &mut Core) {
+    pub(super) fn flush(&mut self, key: Key, now: Now, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
         let before = sock.out.len();
         if before > 0 {
-            if sock.out.flush(&mut sock.stream).is_err() {
-                return self.close(key, core);
+            match &mut sock.via {
+                Via::Socket(stream) => {
+                    if sock.out.flush(stream).is_err() {
+                        return self.close(key, core);
+                    }
+                }
+                Via::Link { link, stream, .. } => {
+                    let Some(link) = core.mesh.link(*link) else { return self.close(key, core) };
+                    sock.out.pour(|bytes| link.send(*stream, bytes));
+                }
             }
             if sock.out.len() < before {
                 sock.progress_ns = now.mono_ns;
@@ -413,9 +451,14 @@ impl Front {
                 sock.timer = Some(self.wheel.insert(due, Timer::Slow(key)));
             }
         }
+        self.repay(key, core);
+        let Some(sock) = self.socks.get_mut(key) else { return };
         if !sock.out.is_empty() || !sock.closing {
             return;
         }
+        let Via::Socket(stream) = &mut sock.via else {
+            return self.finish_stream(key, core);
+        };
         if !std::mem::take(&mut sock.linger) {
             if !matches!(sock.state, State::Lingering(_)) {
                 self.close(key, core);
@@ -424,7 +467,7 @@ impl Front {
         }
         // The peer may still be sending what was refused. Closing now would reset the connection
         // and could eat the answer, so what comes is read and thrown away for a moment.
-        if sock.stream.shutdown(std::net::Shutdown::Write).is_err() {
+        if stream.shutdown(std::net::Shutdown::Write).is_err() {
             return self.close(key, core);
         }
         sock.state = State::Lingering(LINGER_BYTES_MAX);
@@ -436,23 +479,31 @@ impl Front {
         self.run_later(key);
     }
 
-    fn close(&mut self, key: Key, core: &mut Core) {
+    pub(super) fn close(&mut self, key: Key, core: &mut Core) {
         let Some(sock) = self.socks.remove(key) else { return };
+        if let Via::Link { link, stream, .. } = sock.via {
+            self.drop_stream(link, stream, core);
+        }
         match sock.state {
             State::Held(place, timer) => {
                 self.wheel.cancel(timer);
                 self.leave(place);
             }
             State::Client => core.forget(key),
+            State::Relayed(relayed) => self.drop_stream(relayed.link, relayed.stream, core),
+            State::Reading(token) => drop(self.reading.remove(&token)),
+            State::Parked => self.parked.retain(|(parked, ..)| *parked != key),
             State::Idle | State::Proposed | State::Streaming(_) | State::Lingering(_) => {}
         }
         if let Some(timer) = sock.timer {
             self.wheel.cancel(timer);
         }
-        if let Some(open) = self.per_client.get_mut(&sock.ip) {
+        if let Some(ip) = sock.ip
+            && let Some(open) = self.per_client.get_mut(&ip)
+        {
             *open -= 1;
             if *open == 0 {
-                self.per_client.remove(&sock.ip);
+                self.per_client.remove(&ip);
             }
         }
     }
@@ -574,7 +625,7 @@ impl Front {
             let State::Held(_, timer) = std::mem::take(&mut sock.state) else { continue };
             self.wheel.cancel(timer);
             sock.out.shared(whole.clone());
-            sock.closing |= !form.keep_alive;
+            sock.closing |= !form.keep_alive || sock.via.is_link();
             self.resume(key, now, reader, core);
         }
         woken
@@ -627,7 +678,7 @@ impl Front {
                 self.wheel.insert(now.mono_ns + POLL_NS, Timer::Stream(key));
             }
             Step::End | Step::Failed(_) => {
-                sock.closing |= !streamed.form.keep_alive || !chunked;
+                sock.closing |= !streamed.form.keep_alive || !chunked || sock.via.is_link();
                 sock.state = State::Idle;
                 if chunked {
                     sock.out.copy(reply::LAST_CHUNK);

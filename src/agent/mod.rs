@@ -1,6 +1,7 @@
 //! The agent: configuration, core and the loop that runs it.
 
 mod boot;
+mod cluster;
 pub mod config;
 pub mod config_file;
 mod config_keys;
@@ -10,12 +11,14 @@ mod core;
 mod facts;
 mod files;
 mod front;
-mod probes;
+mod mesh;
+mod relay;
 mod run;
 mod serve;
 mod sock;
 mod tasks;
 mod watch;
+mod wires;
 
 use std::io::Write;
 

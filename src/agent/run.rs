@@ -15,14 +15,18 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::core::Core;
 use super::front::{CONNS, Front, LISTENERS, LISTENERS_MAX, TOKEN_SIGNALS};
-use super::probes::PROBES;
+use super::relay;
 use super::tasks::{TALKS, Tasks};
+use super::wires::{LINK_LISTENERS, LINK_LISTENERS_MAX, LINKS, Wires};
 use crate::client::ClientInput;
 use crate::limits::{EVENTS_PER_POLL, GATHER_ROUNDS, LATE_TURN_NS, WORK_NS};
+use crate::link::Event as LinkEvent;
+use crate::link::words::Words;
 use crate::os::signals::Signals;
 use crate::os::{clock, spawn};
 use crate::stdx::Now;
-use crate::store::{Store, StoreError};
+use crate::stdx::slab::Key;
+use crate::store::{Reader, Store, StoreError};
 
 /// Why the loop ended.
 pub(super) enum End {
@@ -37,6 +41,9 @@ pub(super) struct Loop {
     pub(super) poll: Poll,
     pub(super) signals: Signals,
     pub(super) front: Front,
+    pub(super) wires: Wires,
+    /// Links that may hold more than was read of them.
+    pub(super) unread: Vec<Key>,
     pub(super) core: Core,
     pub(super) tasks: Tasks,
     pub(super) store: Store,
@@ -44,6 +51,15 @@ pub(super) struct Loop {
     pub(super) reload: super::Reload,
     /// Nothing of this agent outlives it, its tasks neither.
     pub(super) throw_away: bool,
+    pub(super) leave: Leave,
+}
+
+/// Whether the agent leaves its cluster before it ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leave {
+    pub(super) on_interrupt: bool,
+    pub(super) on_terminate: bool,
+    pub(super) under_way: bool,
 }
 
 impl Loop {
@@ -55,6 +71,7 @@ impl Loop {
         let registry = self.poll.registry();
         let fd = self.signals.as_raw_fd();
         registry.register(&mut SourceFd(&fd), TOKEN_SIGNALS, Interest::READABLE)?;
+        self.wires.register(registry)?;
         self.front.register(registry)
     }
 
@@ -89,10 +106,11 @@ impl Loop {
 
     /// How long the poll may wait.
     fn patience(&self, now: Now) -> Option<Duration> {
-        if self.front.has_runnable() || self.core.has_runnable() {
+        if self.front.has_runnable() || self.core.has_runnable() || !self.unread.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = [self.front.deadline(), self.core.deadline(now)].into_iter().flatten().min()?;
+        let due = [self.front.deadline(), self.core.deadline(now), self.front.parked_until()];
+        let due = due.into_iter().flatten().min()?;
         // Rounded up to what the poll can tell apart, or it would wake too early and spin.
         let wait = Duration::from_nanos(due.saturating_sub(now.mono_ns));
         Some(Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(0)))
@@ -101,7 +119,7 @@ impl Loop {
     /// One turn; true where a signal asked for the end.
     fn turn(&mut self, events: &mut Events, now: Now) -> Result<bool, StoreError> {
         let mut inputs = Vec::new();
-        let ended = self.read(events, now, &mut inputs)?;
+        let mut ended = self.read(events, now, &mut inputs)?;
         for _ in 0..GATHER_ROUNDS {
             if !self.core.has_proposals() {
                 break;
@@ -118,6 +136,10 @@ impl Loop {
         if std::mem::take(&mut self.core.reload) {
             self.reload();
         }
+        if self.leave.under_way {
+            let snap = self.store.snap()?;
+            ended |= self.core.leave(now, snap.reader());
+        }
         Ok(ended)
     }
 
@@ -131,15 +153,45 @@ impl Loop {
         let snap = self.store.snap()?;
         let reader = snap.reader();
         let mut signalled = false;
+        // Links before clients: a heartbeat must not wait behind a crowd.
+        let mut links = std::mem::take(&mut self.unread);
         for event in events {
             let Token(token) = event.token();
-            if token & CONNS != 0 {
+            if token & LINKS != 0 {
+                let index = u32::try_from(token & !LINKS).unwrap_or(u32::MAX);
+                let Some(key) = self.core.mesh.key_at(index) else { continue };
+                if event.is_writable() {
+                    self.wires.send(key, now, &mut self.core.mesh);
+                }
+                if !links.contains(&key) {
+                    links.push(key);
+                }
+            } else if (LINK_LISTENERS..=LINK_LISTENERS_MAX).contains(&token) {
+                let Core { mesh, entropy, .. } = &mut self.core;
+                let (at, registry) = (token - LINK_LISTENERS, self.poll.registry());
+                self.wires.accept(at, now, mesh, &mut **entropy, registry);
+            }
+        }
+        for key in links {
+            if self.wires.read(key, now, &mut self.core.mesh) {
+                self.unread.push(key);
+            }
+            while let Some(news) = self.core.mesh.next(key, now) {
+                lost_links(&mut self.front, &mut self.core, now, reader);
+                if let Some(event) = self.core.link_news(now, reader, key, news) {
+                    stream(&mut self.front, &mut self.core, key, &event, now, reader);
+                }
+            }
+        }
+        lost_links(&mut self.front, &mut self.core, now, reader);
+        for event in events {
+            let Token(token) = event.token();
+            if token & LINKS != 0 {
+            } else if token & CONNS != 0 {
                 let hung_up = event.is_read_closed() || event.is_error();
                 let readable = event.is_readable() || hung_up;
                 let at = token & !CONNS;
                 self.front.ready(at, readable, hung_up, now, reader, &mut self.core);
-            } else if token & PROBES != 0 {
-                self.tasks.probes.ready(token & !PROBES, inputs);
             } else if token & TALKS != 0 {
                 self.tasks.ready(token & !TALKS, inputs);
             } else if event.token() == TOKEN_SIGNALS {
@@ -166,7 +218,14 @@ impl Loop {
                 }
                 libc::SIGINT | libc::SIGTERM => {
                     log::info!("caught signal {signal}");
-                    ended = true;
+                    let leave = &mut self.leave;
+                    let wanted = if signal == libc::SIGINT {
+                        leave.on_interrupt
+                    } else {
+                        leave.on_terminate
+                    };
+                    // The second one does not wait.
+                    ended |= !wanted || std::mem::replace(&mut leave.under_way, true);
                 }
                 // SIGXFSZ: the write that raised it has failed, and its caller knows.
                 _ => {}
@@ -202,6 +261,7 @@ impl Loop {
         let reader = snap.reader();
         self.front.expire(now, reader, &mut self.core, self.poll.registry());
         self.front.work(now, reader, &mut self.core);
+        self.front.settle(now, reader, &mut self.core);
         while self.core.work(now, reader)? {
             if clock::mono_ns().saturating_sub(now.mono_ns) > WORK_NS {
                 break;
@@ -216,6 +276,8 @@ impl Loop {
 
     /// Makes the turn durable and lets out what waited for that.
     fn commit(&mut self, now: Now) -> Result<(), StoreError> {
+        self.core.prepare(now, &self.store)?;
+        self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
         let done = self.core.commit(now, &mut self.store)?;
         self.front.touched(&done.touched);
         let mut inputs = Vec::new();
@@ -223,14 +285,44 @@ impl Loop {
             self.tasks.run(effect, self.poll.registry(), &mut inputs);
         }
         self.feed(now, &mut inputs);
-        if done.answers.is_empty() {
-            return Ok(());
+        if !done.answers.is_empty() {
+            let snap = self.store.snap()?;
+            for ready in done.answers {
+                self.front.answer(ready.conn, ready.form, ready.answer, &self.core.info);
+                self.front.resume(ready.conn, now, snap.reader(), &mut self.core);
+            }
         }
-        let snap = self.store.snap()?;
-        for ready in done.answers {
-            self.front.answer(ready.conn, ready.form, ready.answer, &self.core.info);
-            self.front.resume(ready.conn, now, snap.reader(), &mut self.core);
-        }
+        self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
         Ok(())
+    }
+}
+
+fn lost_links(front: &mut Front, core: &mut Core, now: Now, reader: Reader<'_>) {
+    for key in core.links_lost(now, reader) {
+        front.link_lost(key, now, reader, core);
+    }
+}
+
+/// Something happened on a stream of a link.
+fn stream(
+    front: &mut Front,
+    core: &mut Core,
+    key: Key,
+    event: &LinkEvent,
+    now: Now,
+    reader: Reader<'_>,
+) {
+    let LinkEvent::Opened(stream, what) = event else {
+        front.stream_event(key, event, now, reader, core);
+        return;
+    };
+    let mut words = Words(what);
+    match (words.bytes(), words.u64()) {
+        (Some(relay::HTTP), Some(hops)) => front.stream_opened(key, *stream, hops, now),
+        _ => {
+            if let Some(link) = core.mesh.link(key) {
+                link.reset(*stream);
+            }
+        }
     }
 }

@@ -10,9 +10,12 @@ use mio::net::TcpStream;
 use super::files::OpenStream;
 use super::serve::Form;
 use super::watch::Place;
-use crate::http::Conn;
+use crate::http::{Conn, Request};
 use crate::limits::{OUT_BYTES_MAX, OUT_INLINE_MAX};
+use crate::link::StreamId;
 use crate::routes::Body;
+use crate::stdx::Now;
+use crate::stdx::slab::Key;
 use crate::stdx::wheel::TimerId;
 
 /// What a connection is doing.
@@ -27,6 +30,12 @@ pub(super) enum State {
     Held(Place, TimerId),
     /// The node works on it.
     Client,
+    /// A read that waits until this server knows that it still leads.
+    Reading(u64),
+    /// Nobody leads: it waits for someone to.
+    Parked,
+    /// Another agent answers it.
+    Relayed(Box<Relayed>),
     /// Frames or a large file are being sent.
     Streaming(Box<Streamed>),
     /// Refused: what the peer still sends, up to so many bytes, is thrown away.
@@ -40,11 +49,46 @@ pub(super) struct Streamed {
     pub(super) form: Form,
 }
 
+/// A request that another agent answers.
+#[derive(Debug)]
+pub(super) struct Relayed {
+    pub(super) link: Key,
+    pub(super) stream: StreamId,
+    pub(super) form: Form,
+    /// Bytes of the request that the stream had no credit for.
+    pub(super) rest: Vec<u8>,
+    /// To be asked again elsewhere if that agent goes; a read of which nothing came yet.
+    pub(super) request: Option<Box<Request>>,
+    /// Something of the answer has come.
+    pub(super) begun: bool,
+    /// Bytes that came and are not granted again, as the client has not taken them.
+    pub(super) owed: usize,
+}
+
+/// What a connection runs over.
+#[derive(Debug)]
+pub(super) enum Via {
+    Socket(TcpStream),
+    /// A stream of a link: one request of another agent's client, which came over so many agents.
+    Link {
+        link: Key,
+        stream: StreamId,
+        hops: u64,
+    },
+}
+
+impl Via {
+    pub(super) fn is_link(&self) -> bool {
+        matches!(self, Self::Link { .. })
+    }
+}
+
 pub(super) struct Sock {
-    pub(super) stream: TcpStream,
+    pub(super) via: Via,
     pub(super) conn: Conn,
     pub(super) state: State,
-    pub(super) ip: IpAddr,
+    /// Of the client; `None` over a link.
+    pub(super) ip: Option<IpAddr>,
     pub(super) out: Out,
     /// Close when all is sent.
     pub(super) closing: bool,
@@ -58,6 +102,24 @@ pub(super) struct Sock {
     pub(super) timer: Option<TimerId>,
     /// Mono ns of the last byte that the peer took, while there is something to send.
     pub(super) progress_ns: u64,
+}
+
+impl Sock {
+    pub(super) fn new(via: Via, ip: Option<IpAddr>, now: Now) -> Self {
+        Self {
+            via,
+            conn: Conn::new(),
+            state: State::Idle,
+            ip,
+            out: Out::default(),
+            closing: false,
+            unread: false,
+            linger: false,
+            runnable: false,
+            timer: None,
+            progress_ns: now.mono_ns,
+        }
+    }
 }
 
 /// Bytes on their way out. Small answers are gathered, large ones are sent from where they are.
@@ -165,6 +227,17 @@ impl Out {
             }
         }
         Ok(())
+    }
+
+    /// Hands out bytes as long as they are taken.
+    pub(super) fn pour(&mut self, mut take: impl FnMut(&[u8]) -> usize) {
+        while let Some(part) = self.parts.front() {
+            let taken = take(part.as_slice().get(self.sent..).unwrap_or_default());
+            if taken == 0 {
+                return;
+            }
+            self.advance(taken);
+        }
     }
 
     fn advance(&mut self, n: usize) {

@@ -78,6 +78,48 @@ impl Request {
     pub fn target(&self) -> &str {
         &self.target
     }
+
+    /// The request as bytes again, for the agent that is to answer it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let method = match self.method {
+            Method::Get | Method::Other => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+            Method::Options => "OPTIONS",
+            Method::Connect => "CONNECT",
+        };
+        let version = if self.http10 { "0" } else { "1" };
+        let mut add = |parts: &[&str]| {
+            for part in parts {
+                out.extend_from_slice(part.as_bytes());
+            }
+        };
+        add(&[method, " ", &self.target, " HTTP/1.", version, "\r\nHost: vardo\r\n"]);
+        let fields = [
+            ("X-Nomad-Token", &self.token),
+            ("Origin", &self.origin),
+            ("Access-Control-Request-Method", &self.acr_method),
+            ("Access-Control-Request-Headers", &self.acr_headers),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                add(&[name, ": ", value, "\r\n"]);
+            }
+        }
+        if self.accept_gzip {
+            add(&["Accept-Encoding: gzip\r\n"]);
+        }
+        if !self.keep_alive {
+            add(&["Connection: close\r\n"]);
+        }
+        if !self.body.is_empty() || !matches!(self.method, Method::Get | Method::Head) {
+            add(&["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
+        }
+        add(&["\r\n"]);
+        out.extend_from_slice(&self.body);
+    }
 }
 
 /// How the body of a request ends.

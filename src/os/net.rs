@@ -1,7 +1,7 @@
 //! Sockets: listeners and the machine's own addresses.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
 use super::linux;
 
@@ -40,6 +40,20 @@ pub fn accept(
             Err(e) => return Err(e),
         }
     }
+}
+
+/// The addresses of `host`, `host:port`, `ip` or `ip:port`. May wait for a name server.
+///
+/// # Errors
+/// There is no such name, or nobody could be asked.
+pub fn lookup(text: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let bare = text.trim_matches(['[', ']']);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let named = text.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok());
+    let found = if named { text.to_socket_addrs() } else { (text, port).to_socket_addrs() };
+    Ok(found?.collect())
 }
 
 /// One address of an interface.

@@ -94,6 +94,7 @@ impl Raft {
             Role::Leader => true,
             Role::Follower => {
                 self.leader.is_some()
+                    && self.hurry == 0
                     && self.now.saturating_sub(self.heard_at) < self.config.election_ns
             }
             Role::PreCandidate | Role::Candidate => false,
@@ -116,6 +117,7 @@ impl Raft {
         self.leader = leader;
         if leader.is_some() {
             self.heard_at = self.now;
+            self.hurry = 0;
         }
         self.reset_election();
     }
@@ -124,6 +126,7 @@ impl Raft {
         if self.role == Role::Leader || !self.is_voter() {
             return;
         }
+        self.hurry = self.hurry.saturating_sub(1);
         self.become_follower(cx, None);
         let pre = kind == Kind::Pre && !self.is_alone();
         if pre {

@@ -39,6 +39,12 @@ pub use config::{Change, MEMBERS_MAX, Member, Members};
 pub use message::{Body, Message, WireError};
 pub use types::*;
 
+/// So many elections in a row are begun soon after the link to a leader broke.
+const HURRIED_ELECTIONS: u32 = 8;
+/// They begin after this part of the shortest silence at the earliest, five times that at the
+/// latest: long enough for the vote of one to arrive before another begins.
+const HURRY: u64 = 40;
+
 /// One server's part in the consensus.
 #[derive(Debug)]
 pub struct Raft {
@@ -55,6 +61,8 @@ pub struct Raft {
     heard_at: u64,
     /// 0 before the first step.
     election_at: u64,
+    /// Elections that are begun soon, as the link to the leader broke; 0 while nothing is amiss.
+    hurry: u32,
     votes: BTreeMap<PeerId, bool>,
     history: History,
     tail: Tail,
@@ -140,6 +148,7 @@ impl Raft {
             leader: None,
             heard_at: 0,
             election_at: 0,
+            hurry: 0,
             votes: BTreeMap::new(),
             history,
             tail: Tail::new(last, last_term),
@@ -184,6 +193,12 @@ impl Raft {
     /// Leads, and its first entry is applied. Only then may it answer as the leader.
     pub fn is_ready(&self) -> bool {
         self.role == Role::Leader && self.applied >= self.lead.opened
+    }
+
+    /// Changes the times of elections, as the disk turns out to be slower or faster. From the next
+    /// one on.
+    pub fn set_times(&mut self, heartbeat_ns: u64, election_ns: u64) {
+        (self.config.heartbeat_ns, self.config.election_ns) = (heartbeat_ns, election_ns);
     }
 
     /// Membership in force and the index of its entry; `None` on a server that was never part of a
@@ -283,6 +298,10 @@ impl Raft {
                 {
                     p.probe(p.matched + 1, false);
                 }
+                if self.role == Role::Follower && self.leader == Some(peer) {
+                    self.hurry = HURRIED_ELECTIONS;
+                    self.reset_election();
+                }
             }
             Input::SnapshotSent(peer, arrived) => self.snapshot_sent(cx, peer, arrived),
             Input::Installed { from, index, term, members } => {
@@ -379,15 +398,19 @@ impl Raft {
         self.persist(cx).members = Some(bytes);
     }
 
-    /// Draws the time of the next election: one to two times the shortest from now.
+    /// Draws the time of the next election: one to two times the shortest from now, or a small part
+    /// of that where the leader is likely to be dead.
     fn reset_election(&mut self) {
         // SplitMix64 (Steele, Lea, Flood 2014).
         self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.rng;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let span = self.config.election_ns.max(1);
-        let wait = span.saturating_add((z ^ (z >> 31)) % span);
+        let span = self.config.election_ns.max(HURRY);
+        let wait = match self.hurry {
+            0 => span.saturating_add((z ^ (z >> 31)) % span),
+            _ => (span / HURRY).saturating_add((z ^ (z >> 31)) % (4 * (span / HURRY))),
+        };
         self.election_at = self.now.saturating_add(wait).max(1);
     }
 

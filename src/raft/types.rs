@@ -186,7 +186,8 @@ pub enum Input {
     Applied(Index),
     /// A linearizable read; answered in [`Effects::reads`] or [`Effects::reads_lost`].
     ReadIndex(ReadToken),
-    /// A message to the peer was lost for sure, or its link is down.
+    /// A message to the peer was lost for sure, or its link is down. A follower whose leader that
+    /// is holds on to it no longer and campaigns soon, unless the leader is heard again.
     Unreachable(PeerId),
     /// A snapshot for the peer, asked for by [`Effects::snapshots`], was installed there up to an
     /// index, or failed.
@@ -244,6 +245,12 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// Takes out what may leave at once. Reads that come later need heartbeats of their own.
+    pub fn take_free(&mut self) -> Vec<(PeerId, Message)> {
+        self.round = 0;
+        std::mem::take(&mut self.send_free)
+    }
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
         *self == Self { round: self.round, ..Self::default() }

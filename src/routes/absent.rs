@@ -16,6 +16,19 @@ fn empty_list(ctx: &Ctx<'_>, table: Table) -> Result {
     Ok(Answer::bytes(b"[]".to_vec()).query(index).watching(watch).into())
 }
 
+/// `/v1/services`
+pub(super) fn services(ctx: &mut Ctx<'_>) -> Result {
+    empty_list(ctx, Table::Service)
+}
+
+/// `/v1/service/*`: no service registers itself yet.
+pub(super) fn service(ctx: &mut Ctx<'_>) -> Result {
+    if ctx.is_delete() {
+        return Err(not_served("Deregistering of services"));
+    }
+    empty_list(ctx, Table::Service)
+}
+
 /// `/v1/scaling/policies`
 pub(super) fn scaling_policies(ctx: &mut Ctx<'_>) -> Result {
     empty_list(ctx, Table::ScalingPolicy)
@@ -92,16 +105,6 @@ pub(super) fn acl(ctx: &mut Ctx<'_>) -> Result {
         }
     };
     if known { Err(ApiError::bad("ACL support disabled")) } else { Err(invalid_method()) }
-}
-
-/// `/v1/operator/raft/*` beyond the configuration.
-pub(super) fn raft(ctx: &mut Ctx<'_>) -> Result {
-    match ctx.rest {
-        "peer" if ctx.is_delete() => Err(not_served("Removing servers")),
-        "transfer-leadership" if ctx.is_write() => Err(not_served("Moving the leadership")),
-        rest if rest.starts_with("configuration") => super::agent::raft_configuration(ctx),
-        _ => Err(ApiError::not_found("Invalid method")),
-    }
 }
 
 /// `/v1/operator/snapshot`

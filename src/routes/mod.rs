@@ -22,7 +22,7 @@ mod nodes;
 mod page;
 pub mod params;
 mod pools;
-mod services;
+mod servers;
 pub mod table;
 mod variables;
 
@@ -62,6 +62,10 @@ pub struct AgentInfo {
     pub last_contact_ms: u64,
     /// For `stats.raft` of `/v1/agent/self`.
     pub raft: RaftInfo,
+    /// Servers of all regions, this one first if it is one.
+    pub servers: Rc<[ServerInfo]>,
+    /// Servers that the cluster began with, from the configuration.
+    pub expect: u64,
     /// The merged configuration as `/v1/agent/self` prints it.
     pub config_json: Rc<[u8]>,
     /// Identity of the node that this agent is; empty on agents without a client.
@@ -90,6 +94,35 @@ pub struct RaftInfo {
     pub last_term: u64,
     pub commit: u64,
     pub applied: u64,
+    /// Entry of the membership in force.
+    pub members_index: u64,
+    pub candidate: bool,
+}
+
+/// One server that this agent knows, itself included.
+#[derive(Clone, Debug, Default)]
+pub struct ServerInfo {
+    /// 36 characters.
+    pub id: String,
+    /// Without the region; empty where the server was never spoken to.
+    pub name: String,
+    pub region: String,
+    pub datacenter: String,
+    pub rpc_addr: String,
+    pub serf_addr: String,
+    pub build: String,
+    pub expect: u64,
+    /// `alive`, `failed`, `left`.
+    pub status: &'static str,
+    /// Part of the consensus of this region, and with a vote.
+    pub member: bool,
+    pub voter: bool,
+    pub leads: bool,
+    /// How far its log is known to equal the leader's; only the leader knows.
+    pub matched: u64,
+    pub last_contact_ms: u64,
+    /// When it was last seen to come or to go, ns since the epoch.
+    pub since_ns: i64,
 }
 
 /// One request and all that may be known to answer it.
@@ -150,6 +183,8 @@ pub enum Outcome {
     Client(ClientRequest),
     /// Files of an allocation, read or followed by the agent.
     Files(FilesRequest),
+    /// Something about the servers of the cluster.
+    Cluster(ClusterRequest),
     /// Collect all garbage now.
     SystemGc,
     /// Read the configuration again, as on SIGHUP.
@@ -168,6 +203,21 @@ pub struct DryRun {
     pub eval: Evaluation,
     /// Makes the answer from what the scheduler would do.
     pub reply: Box<dyn FnOnce(Plan) -> Answer>,
+}
+
+/// What is asked of the cluster itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterRequest {
+    /// Addresses to call, as they were given.
+    Join(Vec<String>),
+    /// A server that failed, by name; to be forgotten altogether.
+    ForceLeave {
+        node: String,
+        prune: bool,
+    },
+    /// Ids of the consensus, 36 characters.
+    RemovePeer(String),
+    Transfer(String),
 }
 
 /// Which part of an allocation's directory to read, and how.

@@ -5,7 +5,7 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, keyring, list, namespaces, nodes, pools, services, variables,
+    jobs, keyring, list, namespaces, nodes, pools, servers, variables,
 };
 use crate::api::ApiError;
 
@@ -16,18 +16,45 @@ pub struct Route {
     pub run: Handler,
 }
 
+/// Which agent a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The one that is asked.
+    Here,
+    /// Any server of the region.
+    Server,
+    /// The leader; reads with `stale` any server.
+    Leader,
+    /// The node that is named, or that holds the allocation.
+    Node,
+}
+
+/// Which agent a request for a decoded path belongs to.
+pub fn place(path: &str) -> Place {
+    let below = |prefix: &str| path.starts_with(prefix);
+    match path {
+        "/v1/agent/members" | "/v1/event/stream" | "/v1/validate/job" => Place::Server,
+        "/v1/regions" | "/v1/metrics" | "/v1/jobs/parse" => Place::Here,
+        _ if below("/v1/client/") => Place::Node,
+        _ if below("/v1/agent/") => Place::Here,
+        _ if below("/v1/status/") || below("/.well-known/") => Place::Server,
+        _ if below("/v1/") && find(path).is_some() => Place::Leader,
+        _ => Place::Here,
+    }
+}
+
 /// Every path that is known, by name.
 pub const ROUTES: &[Route] = &[
     r("/.well-known/jwks.json", keyring::jwks),
     r("/.well-known/openid-configuration", cluster::openid),
     r("/ui/", absent::ui),
     r("/v1/acl/", absent::acl),
-    r("/v1/agent/force-leave", agent::force_leave),
+    r("/v1/agent/force-leave", servers::force_leave),
     r("/v1/agent/health", agent::health),
     r("/v1/agent/host", agent::host),
-    r("/v1/agent/join", agent::join),
+    r("/v1/agent/join", servers::join),
     r("/v1/agent/keyring/", agent::gossip_keyring),
-    r("/v1/agent/members", agent::members),
+    r("/v1/agent/members", servers::members),
     r("/v1/agent/monitor", agent::monitor),
     r("/v1/agent/monitor/export", agent::monitor),
     r("/v1/agent/pprof/", agent::pprof),
@@ -64,10 +91,10 @@ pub const ROUTES: &[Route] = &[
     r("/v1/node/pools", pools::collection),
     r("/v1/nodes", list::nodes),
     r("/v1/operator/autopilot/configuration", cluster::autopilot_config),
-    r("/v1/operator/autopilot/health", agent::autopilot_health),
+    r("/v1/operator/autopilot/health", servers::autopilot_health),
     r("/v1/operator/keyring/", keyring::keyring),
     r("/v1/operator/license", absent::license),
-    r("/v1/operator/raft/", absent::raft),
+    r("/v1/operator/raft/", servers::raft),
     r("/v1/operator/scheduler/configuration", cluster::scheduler_config),
     r("/v1/operator/snapshot", absent::snapshot),
     r("/v1/operator/upgrade-check/", absent::upgrade_check),
@@ -82,17 +109,17 @@ pub const ROUTES: &[Route] = &[
     r("/v1/recommendation/", absent::enterprise),
     r("/v1/recommendations", absent::enterprise),
     r("/v1/recommendations/apply", absent::enterprise),
-    r("/v1/regions", agent::regions),
+    r("/v1/regions", servers::regions),
     r("/v1/scaling/policies", absent::scaling_policies),
     r("/v1/scaling/policy/", absent::scaling_policy),
     r("/v1/search", absent::search),
     r("/v1/search/fuzzy", absent::search),
     r("/v1/sentinel/policies", absent::enterprise),
     r("/v1/sentinel/policy/", absent::enterprise),
-    r("/v1/service/", services::one),
-    r("/v1/services", services::names),
-    r("/v1/status/leader", agent::status_leader),
-    r("/v1/status/peers", agent::status_peers),
+    r("/v1/service/", absent::service),
+    r("/v1/services", absent::services),
+    r("/v1/status/leader", servers::status_leader),
+    r("/v1/status/peers", servers::status_peers),
     r("/v1/system/gc", cluster::system_gc),
     r("/v1/system/reconcile/summaries", cluster::reconcile_summaries),
     r("/v1/validate/job", jobs::validate),

@@ -91,6 +91,13 @@ impl<T> Slab<T> {
         })
     }
 
+    /// All entries, by slot, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        self.slots.iter_mut().zip(0..).filter_map(|(slot, index)| {
+            Some((Key { index, generation: slot.generation }, slot.value.as_mut()?))
+        })
+    }
+
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

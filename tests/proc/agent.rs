@@ -19,6 +19,9 @@ use crate::support::http::{self, Answer};
 pub(crate) struct Agent {
     pub(crate) dir: PathBuf,
     pub(crate) port: u16,
+    /// Where other agents call.
+    pub(crate) rpc: u16,
+    pub(crate) serf: u16,
     child: Option<Child>,
 }
 
@@ -59,7 +62,8 @@ impl Agent {
             config[k] = v.clone();
         }
         std::fs::write(dir.join("agent.json"), config.to_string()).expect("a configuration");
-        Self { dir, port: ports[0], child: None }
+        let [port, rpc, serf] = ports;
+        Self { dir, port, rpc, serf, child: None }
     }
 
     pub(crate) fn spawn(&mut self) {

@@ -2,6 +2,6 @@
 
 mod agent;
 mod cli;
+mod cluster;
 mod durability;
 mod executor;
-mod services;

@@ -1,0 +1,231 @@
+//! Three servers as real processes: they find each other, lose their leader, grow from one.
+
+#![expect(clippy::disallowed_methods, reason = "a test waits")]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::agent::Agent;
+use crate::support::http::Answer;
+
+/// Three servers that are to begin a cluster, started.
+fn three(name: &str, more: &Value) -> Vec<Agent> {
+    let mut agents: Vec<Agent> =
+        (0..3).map(|n| prepared(&format!("{name}{n}"), 3, &[], more)).collect();
+    let ports: Vec<u16> = agents.iter().map(|a| a.serf).collect();
+    for agent in &mut agents {
+        configure(agent, |config| config["server"]["server_join"] = join(&ports));
+        agent.spawn();
+    }
+    for agent in &agents {
+        agent.until("a leader", |a| leader_of(a).is_some());
+    }
+    agents
+}
+
+fn join(ports: &[u16]) -> Value {
+    let addresses: Vec<String> = ports.iter().map(|p| format!("127.0.0.1:{p}")).collect();
+    json!({ "retry_join": addresses })
+}
+
+fn prepared(name: &str, expect: u64, ports: &[u16], more: &Value) -> Agent {
+    let mut config = json!({
+        "server": { "enabled": true, "bootstrap_expect": expect, "server_join": join(ports) },
+        "client": { "enabled": false },
+    });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        if let (Some(block), Some(value)) = (config[key].as_object_mut(), value.as_object()) {
+            block.extend(value.clone());
+        } else {
+            config[key] = value.clone();
+        }
+    }
+    Agent::prepare(name, &config)
+}
+
+fn configure(agent: &Agent, change: impl FnOnce(&mut Value)) {
+    let file = agent.dir.join("agent.json");
+    let text = std::fs::read_to_string(&file).expect("a configuration");
+    let mut config = serde_json::from_str(&text).expect("JSON");
+    change(&mut config);
+    std::fs::write(&file, config.to_string()).expect("a configuration");
+}
+
+/// RPC port of the leader that an agent knows.
+fn leader_of(agent: &Agent) -> Option<u16> {
+    let answer = agent.try_get("/v1/status/leader").filter(|a| a.status == 200)?;
+    answer.text().trim_matches('"').rsplit(':').next()?.parse().ok()
+}
+
+/// Place of the leader among running agents, once all of them agree.
+fn leader(agents: &[Agent], running: &[usize]) -> usize {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let told: BTreeSet<Option<u16>> = running.iter().map(|i| leader_of(&agents[*i])).collect();
+        if let Some(Some(port)) = told.first().filter(|_| told.len() == 1)
+            && let Some(at) = running.iter().find(|i| agents[**i].rpc == *port)
+        {
+            return *at;
+        }
+        assert!(Instant::now() < end, "no leader: {told:?}; log:\n{}", agents[running[0]].log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn write(agent: &Agent, path: &str) -> Option<Answer> {
+    let body = json!({ "Items": { "k": path } }).to_string();
+    agent.request("PUT", &format!("/v1/var/{path}"), Some(&body)).ok()
+}
+
+fn paths(agent: &Agent) -> BTreeSet<String> {
+    let answer = agent.get("/v1/vars?stale");
+    let list = answer.json();
+    let list = list.as_array().expect("a list").iter();
+    list.map(|v| v["Path"].as_str().expect("a path").to_owned()).collect()
+}
+
+#[test]
+fn a_killed_leader_takes_no_acknowledged_write_along() {
+    let mut agents = three("kill", &json!({}));
+    let mut acknowledged = BTreeSet::new();
+    let mut n = 0;
+    for round in 0..3 {
+        let at = leader(&agents, &[0, 1, 2]);
+        let others: Vec<usize> = (0..3).filter(|i| *i != at).collect();
+        for _ in 0..20 {
+            n += 1;
+            let path = format!("before/{n}");
+            let answer = write(&agents[n % 3], &path).expect("an answer");
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            acknowledged.insert(path);
+        }
+        agents[at].kill();
+        let killed = Instant::now();
+        loop {
+            n += 1;
+            let path = format!("after/{n}");
+            if write(&agents[others[n % 2]], &path).is_some_and(|a| a.status == 200) {
+                acknowledged.insert(path);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Far below an election by time-out alone, which takes a second at least.
+        let took = killed.elapsed();
+        assert!(took < Duration::from_secs(5), "writes resumed after {took:?} in round {round}");
+        agents[at].spawn();
+    }
+    leader(&agents, &[0, 1, 2]);
+    for agent in &agents {
+        agent.until("all writes", |a| acknowledged.is_subset(&paths(a)));
+    }
+    // Two of three gone: nothing is acknowledged, what is there can still be read.
+    let at = leader(&agents, &[0, 1, 2]);
+    let left = (at + 1) % 3;
+    for i in (0..3).filter(|i| *i != left) {
+        agents[i].kill();
+    }
+    agents[left].until("no leader", |a| leader_of(a).is_none());
+    let answer = write(&agents[left], "alone").expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (500, "No cluster leader"));
+    let stale = agents[left].get("/v1/vars?stale");
+    assert_eq!(stale.header("x-nomad-knownleader"), Some("false"));
+    assert!(stale.header("x-nomad-lastcontact").is_some_and(|ms| ms != "0"));
+    assert!(acknowledged.is_subset(&paths(&agents[left])));
+}
+
+#[test]
+fn a_follower_passes_on_what_the_leader_must_answer() {
+    let agents = three("pass", &json!({}));
+    let at = leader(&agents, &[0, 1, 2]);
+    let (follower, other) = (&agents[(at + 1) % 3], &agents[(at + 2) % 3]);
+    let first = write(follower, "a").expect("an answer");
+    assert_eq!(first.status, 200, "{}", first.text());
+    let index = first.index();
+    assert_eq!(other.get("/v1/var/a").index(), index, "reads see what was written elsewhere");
+    // A blocking query waits at the leader and comes back through the follower, and the
+    // connection serves the next request.
+    let mut stream = follower.connect().expect("a connection");
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let query = ask(&format!("/v1/vars?index={index}&wait=20s"));
+    stream.write_all(query.as_bytes()).expect("sent");
+    std::thread::sleep(Duration::from_millis(100));
+    let begin = Instant::now();
+    let second = write(other, "b").expect("an answer");
+    let answer = crate::support::http::read(&mut stream, false).expect("an answer");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!((answer.status, answer.index()), (200, second.index()));
+    assert_eq!(answer.json().as_array().map(Vec::len), Some(2));
+    stream.write_all(ask("/v1/status/leader").as_bytes()).expect("sent");
+    let answer = crate::support::http::read(&mut stream, false).expect("an answer");
+    assert_eq!(answer.text(), format!("\"127.0.0.1:{}\"", agents[at].rpc));
+    // Bodies larger than the credit of a stream, both ways.
+    let big = "x".repeat(50_000);
+    let items: Value = (0..40).map(|i| (format!("k{i}"), Value::from(big.as_str()))).collect();
+    let refused = follower.put("/v1/var/big", &json!({ "Items": items }));
+    assert_ne!(refused.status, 200, "larger than a variable may be");
+    for i in 0..20 {
+        let items = json!({ "Items": { "k": big } });
+        assert_eq!(follower.put(&format!("/v1/var/big{i}"), &items).status, 200);
+    }
+    assert!(follower.get("/v1/vars?prefix=big").status == 200);
+    // What does not exist is said by the leader in the same words.
+    let missing = follower.get("/v1/job/nothing");
+    assert_eq!((missing.status, missing.text()), (404, "job not found".to_owned()));
+}
+
+#[test]
+fn one_server_grows_to_three_and_shrinks_again() {
+    let mut agents = vec![prepared("grow0", 1, &[], &json!({}))];
+    agents[0].spawn();
+    agents[0].until("a leader", |a| leader_of(a).is_some());
+    assert_eq!(write(&agents[0], "first").expect("an answer").status, 200);
+    for n in 1..3 {
+        // Told of the gossip port, as configurations for the reference are.
+        let leave = json!({ "leave_on_terminate": true });
+        let mut agent = prepared(&format!("grow{n}"), 0, &[], &leave);
+        agent.spawn();
+        let path = format!("/v1/agent/join?address=127.0.0.1:{}", agents[0].serf);
+        agent.until("its API", |a| a.try_get("/v1/agent/members").is_some());
+        let answer = agent.put(&path, &json!({})).json();
+        assert_eq!(answer["num_joined"], 1, "{answer}");
+        agents.push(agent);
+    }
+    let voters = |a: &Agent| {
+        let answer = a.get("/v1/operator/raft/configuration").json();
+        let list = answer["Servers"].as_array().cloned().unwrap_or_default();
+        list.iter().filter(|s| s["Voter"] == true).count()
+    };
+    agents[0].until("three voters", |a| voters(a) == 3);
+    for agent in &agents {
+        agent.until("the first write", |a| paths(a).contains("first"));
+    }
+    let members = agents[1].get("/v1/agent/members").json();
+    let alive = members["Members"].as_array().expect("a list").iter();
+    assert_eq!(alive.filter(|m| m["Status"] == "alive").count(), 3, "{members}");
+    // A stranger at the door changes nothing.
+    let stranger = std::net::TcpStream::connect(("127.0.0.1", agents[0].rpc));
+    let mut stranger = stranger.expect("a connection");
+    stranger.write_all(&[0xff; 64]).expect("sent");
+    stranger.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+    let mut rest = Vec::new();
+    drop(stranger.read_to_end(&mut rest));
+    assert_eq!(write(&agents[2], "second").expect("an answer").status, 200);
+    // The leadership moves where it is told to, and a server that leaves is let go.
+    let list = agents[0].get("/v1/operator/raft/configuration").json();
+    let id = list["Servers"].as_array().expect("a list").iter();
+    let id = id.filter(|s| s["Address"] == format!("127.0.0.1:{}", agents[2].rpc));
+    let id = id.map(|s| s["ID"].as_str().expect("an id").to_owned()).next().expect("a server");
+    let path = format!("/v1/operator/raft/transfer-leadership?id={id}");
+    let answer = agents[0].put(&path, &json!({}));
+    assert_eq!((answer.status, &answer.json()["Noop"]), (200, &json!(false)), "{}", answer.text());
+    agents[0].until("another leader", |a| leader_of(a) == Some(agents[2].rpc));
+    let mut last = agents.pop().expect("three");
+    let (took, status) = last.end("TERM");
+    assert!(took < Duration::from_secs(6) && status.success(), "{took:?} {status}");
+    agents[0].until("two voters", |a| voters(a) == 2);
+    assert_eq!(write(&agents[1], "third").expect("an answer").status, 200);
+}
