@@ -95,6 +95,11 @@ pub const LOG_ENTRIES_TRIMMED: u64 = 1024;
 /// How long a full disk is left alone before the next try without a new request, in nanoseconds.
 pub const FULL_DISK_RETRY_NS: u64 = SECOND;
 
+/// Variables that get another key in one step.
+pub const VARIABLES_REKEYED_PER_STEP: usize = 64;
+/// Evaluations that one request with a filter removes at most; the answer says how many went.
+pub const EVALS_DELETED_MAX: usize = 50_000;
+
 // ---- Keys ---------------------------------------------------------------------------------------
 
 /// Age at which a root key is due for rotation, in nanoseconds. Source: the reference's default of

@@ -304,6 +304,7 @@ fn server_config(config: &Config) -> server::Config {
             job: s.job_gc_threshold_ns,
             deployment: s.deployment_gc_threshold_ns,
             node: s.node_gc_threshold_ns,
+            key: s.root_key_gc_threshold_ns,
         },
         gc_interval_ns: ns(s.job_gc_interval_ns).max(SECOND),
     }

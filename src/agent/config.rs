@@ -126,6 +126,7 @@ pub struct Server {
     /// 1 to 10: how much slower than on a good network elections are.
     pub raft_multiplier: u64,
     pub node_gc_threshold_ns: i64,
+    pub root_key_gc_threshold_ns: i64,
     pub job_gc_interval_ns: i64,
     pub job_gc_threshold_ns: i64,
     pub eval_gc_threshold_ns: i64,
@@ -342,6 +343,7 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
         encrypt: secret(tree.text("server.encrypt"))?,
         raft_multiplier: u64::try_from(multiplier).unwrap_or(1).max(1),
         node_gc_threshold_ns: nanos(tree, "server.node_gc_threshold", 24 * HOUR),
+        root_key_gc_threshold_ns: nanos(tree, "server.root_key_gc_threshold", HOUR),
         job_gc_interval_ns: nanos(tree, "server.job_gc_interval", 5 * MINUTE),
         job_gc_threshold_ns: nanos(tree, "server.job_gc_threshold", 4 * HOUR),
         eval_gc_threshold_ns: nanos(tree, "server.eval_gc_threshold", HOUR),

@@ -175,7 +175,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     k("server.acl_token_gc_threshold", "Server.ACLTokenGCThreshold", NanosText(""), Idle),
     k("server.root_key_gc_interval", "Server.RootKeyGCInterval", NanosText(""), Idle),
-    k("server.root_key_gc_threshold", "Server.RootKeyGCThreshold", NanosText(""), Idle),
+    k("server.root_key_gc_threshold", "Server.RootKeyGCThreshold", NanosText(""), Served),
     k("server.root_key_rotation_threshold", "Server.RootKeyRotationThreshold", NanosText(""), Idle),
     k("server.heartbeat_grace", "Server.HeartbeatGrace", Nanos(""), Served),
     k("server.min_heartbeat_ttl", "Server.MinHeartbeatTTL", Nanos(""), Served),

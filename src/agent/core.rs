@@ -17,7 +17,7 @@ use crate::client::{Client, ClientEffect, ClientInput, ClientRequest};
 use crate::command::{AllocClientState, Applied, Command};
 use crate::limits::FULL_DISK_RETRY_NS;
 use crate::raft::{self, Input, PeerId, Refusal, Role};
-use crate::routes::{AgentInfo, Answer, ClusterRequest, DryRun, Reply};
+use crate::routes::{AgentInfo, Answer, ClusterRequest, DryRun, LockRenewal, Reply};
 use crate::server::{Server, client_update_evals, first_key, node_evals};
 use crate::stdx::json::Time;
 use crate::stdx::slab::Key;
@@ -269,6 +269,13 @@ impl Core {
         self.propose(command, Waiter::Nobody);
     }
 
+    /// The holder of a lock was heard.
+    pub(super) fn renew_lock(&mut self, renewal: LockRenewal, now: Now) -> Answer {
+        let LockRenewal { key, id, answer } = renewal;
+        let held = self.server.as_mut().is_some_and(|s| s.renew_lock(&key, &id, now));
+        if held { answer } else { Answer::text(409, "attempting to modify locked variable") }
+    }
+
     /// Collects garbage of any age, now.
     pub(super) fn collect_garbage(&mut self) {
         if let Some(server) = &mut self.server {
@@ -306,6 +313,12 @@ impl Core {
         self.look_after(now, reader);
         self.answer_asks(now, reader);
         self.roles(now, reader)?;
+        let beats = self.heartbeat_due && self.info.leads;
+        if beats && reader.node(&self.info.node_id)?.is_none() {
+            // Purged by an operator: it registers anew.
+            self.heartbeat_due = false;
+            self.client_input(now, ClientInput::ServerLost);
+        }
         let Some(server) = &mut self.server else { return Ok(false) };
         if std::mem::take(&mut self.heartbeat_due) {
             let ttl_ns = server.heartbeat(&self.info.node_id, now, &mut *self.entropy);

@@ -375,6 +375,10 @@ impl Front {
                 State::Client
             }
             Outcome::Files(request) => return self.files(key, form, &request, now, core),
+            Outcome::RenewLock(renewal) => {
+                let answer = core.renew_lock(*renewal, now);
+                return self.answer(key, form, answer, &core.info);
+            }
             Outcome::SystemGc => {
                 core.collect_garbage();
                 return self.answer(key, form, Answer::empty(), &core.info);

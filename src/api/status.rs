@@ -81,5 +81,10 @@ pub const ALLOC_NODE_TAINTED: &str = "alloc not needed as node is tainted";
 pub const ALLOC_RESCHEDULED: &str = "alloc was rescheduled because it failed";
 pub const ALLOC_RECONNECTED: &str = "alloc not needed due to disconnected client reconnect";
 
-/// State of the root key that signs now.
+/// State of the root key that signs and encrypts now.
 pub const KEY_ACTIVE: &str = "active";
+pub const KEY_INACTIVE: &str = "inactive";
+/// Becomes active at its time.
+pub const KEY_PREPUBLISHED: &str = "prepublished";
+/// What it encrypted is being encrypted anew by the active key.
+pub const KEY_REKEYING: &str = "rekeying";

@@ -10,9 +10,15 @@ pub struct Variable {
     pub create_index: u64,
     /// ns
     pub create_time: i64,
+    /// The items as they are stored: nonce, then AES-256-GCM of their JSON. Never answered.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub data: Bytes,
     /// omitted when empty
     #[serde(skip_serializing_if = "is_zero")]
     pub items: Map<String>,
+    /// Root key that `data` is encrypted with. Never answered.
+    #[serde(rename = "KeyID", skip_serializing_if = "is_zero")]
+    pub key_id: String,
     /// omitted when none/hidden
     #[serde(skip_serializing_if = "is_zero")]
     pub lock: Option<VariableLock>,

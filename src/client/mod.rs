@@ -278,6 +278,11 @@ impl Client {
 
     fn timer(&mut self, now: Now, effects: &mut Vec<ClientEffect>) {
         let at = now.mono_ns;
+        // Time in which nobody ran this (suspend, a stopped process) is no silence of the servers.
+        let late = self.deadline().map_or(0, |due| at.saturating_sub(due));
+        if late > SLEPT_NS {
+            self.heard_at = self.heard_at.saturating_add(late).min(at);
+        }
         match self.link {
             Link::Registering { retry_at } if retry_at <= at => self.register(now, effects),
             Link::Registered { beat_at, ttl_ns } if beat_at <= at => {
@@ -607,6 +612,8 @@ const EVENT_NS: u64 = 200_000_000;
 const OFFLINE_NS: u64 = 5_000_000_000;
 /// A registration without an answer is sent again after this long.
 const REGISTER_RETRY_NS: u64 = 5_000_000_000;
+/// A timer that fires this late was not watched.
+const SLEPT_NS: u64 = 5_000_000_000;
 /// Least distance of repeated heartbeats.
 const HEARTBEAT_RETRY_NS: u64 = 1_000_000_000;
 /// How long an executor may take to answer a question before the asker is answered without it.

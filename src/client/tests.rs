@@ -187,6 +187,13 @@ impl World {
         self.at(end);
     }
 
+    /// Nobody runs for so long, then all goes on.
+    fn sleep_ms(&mut self, ms: u64) {
+        self.at(self.now.mono_ns + ms * MS);
+        self.input(ClientInput::Timer);
+        self.advance_ms(1_000);
+    }
+
     fn at(&mut self, mono_ns: u64) {
         let passed = i64::try_from(mono_ns - self.now.mono_ns).unwrap();
         self.now = Now { mono_ns, wall_ns: self.now.wall_ns + passed };
@@ -642,6 +649,19 @@ fn stop_on_client_after_needs_no_server() {
     assert!(!w.logged().iter().any(|l| l.starts_with("kill")));
     w.advance_ms(1_500);
     assert!(w.logged().contains(&"kill web 2 5000ms".to_owned()));
+}
+
+#[test]
+fn a_suspended_machine_does_not_count_as_cut_off() {
+    let mut g = group(0, vec![program("web")]);
+    g.disconnect = Some(DisconnectStrategy {
+        stop_on_client_after: Some(30 * S),
+        ..DisconnectStrategy::default()
+    });
+    let mut w = World::new();
+    w.pull(&[&alloc("a", "service", g)]);
+    w.sleep_ms(3_600_000);
+    assert!(!w.logged().iter().any(|l| l.starts_with("kill")));
 }
 
 #[test]

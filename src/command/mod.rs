@@ -116,6 +116,22 @@ pub enum Command {
         path: String,
         check: Option<u64>,
     },
+    /// The same items under another key. A row that changed meanwhile stays.
+    VariableRekey {
+        variables: Vec<Variable>,
+    },
+    /// Takes the variable's lock, whose id comes along; makes the variable where there is none.
+    VariableAcquire {
+        variable: Box<Variable>,
+        wall_ns: i64,
+    },
+    /// Gives the lock of that id back.
+    VariableRelease {
+        namespace: String,
+        path: String,
+        id: String,
+        wall_ns: i64,
+    },
     /// With its hash; the indexes are filled in.
     NamespaceUpsert {
         namespace: Box<Namespace>,
@@ -160,13 +176,28 @@ pub enum Command {
     Bootstrap {
         wall_ns: i64,
     },
-    /// The key that signs workload identities, where none is active. The secret (an Ed25519 seed
-    /// in base64) goes to a table that no answer is served from.
+    /// A key that signs workload identities. The secret (an Ed25519 seed in base64) goes to a table
+    /// that no answer is served from.
     RootKey {
         id: String,
         public: Bytes,
         secret: String,
         wall_ns: i64,
+        /// Where one is active already: takes its place. Without it, nothing happens then.
+        rotate: bool,
+        /// ns since the epoch: becomes active only then; 0: at once.
+        publish_ns: i64,
+        /// What older keys encrypted is to be encrypted anew.
+        full: bool,
+    },
+    /// A key that was published before its time becomes active; one that nothing is encrypted with
+    /// any more becomes inactive.
+    RootKeyState {
+        id: String,
+        state: String,
+    },
+    RootKeyDelete {
+        ids: Vec<String>,
     },
 }
 }

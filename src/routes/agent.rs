@@ -120,7 +120,7 @@ pub(super) fn schedulers(ctx: &mut Ctx<'_>) -> Result {
         "schedulers": [{
             "enabled_schedulers": SCHEDULERS,
             "id": ctx.agent.server_id,
-            "started": null,
+            "started": crate::stdx::time::Rfc3339(ctx.agent.started_ns).to_string(),
             "status": "Started",
             "workload_status": "WaitingToDequeue",
         }],
@@ -177,9 +177,17 @@ pub(super) fn gossip_keyring(ctx: &mut Ctx<'_>) -> Result {
     }
 }
 
+const LOG_LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
+
 /// `/v1/agent/monitor` and others that stream the agent's log.
 pub(super) fn monitor(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
+    let q = Query::new(ctx.req.query());
+    if let Some(level) = q.get("log_level").filter(|l| !l.is_empty())
+        && !LOG_LEVELS.iter().any(|known| known.eq_ignore_ascii_case(&level))
+    {
+        return Err(ApiError::bad(format!("Unknown log level: {level}")));
+    }
     Err(not_served("Following the agent's log"))
 }
 

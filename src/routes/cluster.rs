@@ -59,7 +59,7 @@ fn check_param(ctx: &Ctx<'_>) -> std::result::Result<Option<u64>, ApiError> {
 
 records! {
 /// The settings of autopilot, in the order in which the reference prints them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "PascalCase", rename = "")]
 struct Autopilot {
     last_contact_threshold: String,
@@ -73,22 +73,18 @@ struct Autopilot {
 }
 }
 
-impl Default for Autopilot {
-    fn default() -> Self {
+impl Autopilot {
+    /// What holds where nobody has said anything; a configuration that is sent replaces the whole.
+    fn initial() -> Self {
         Self {
             last_contact_threshold: "200ms".to_owned(),
             server_stabilization_time: "10s".to_owned(),
             cleanup_dead_servers: true,
             max_trailing_logs: 250,
-            min_quorum: 0,
-            enable_redundancy_zones: false,
-            disable_upgrade_migration: false,
-            enable_custom_upgrades: false,
+            ..Self::default()
         }
     }
-}
 
-impl Autopilot {
     fn print(&self, create: u64, modify: u64) -> String {
         format!(
             "{{\"LastContactThreshold\":\"{}\",\"ServerStabilizationTime\":\"{}\",\
@@ -112,8 +108,8 @@ pub(super) fn autopilot_config(ctx: &mut Ctx<'_>) -> Result {
     let row = ctx.reader.row(Table::Operator, b"autopilot")?;
     if ctx.is_get() {
         let (create, modify) = row.as_ref().map_or((0, 0), |r| (r.create(), r.modify()));
-        let config = row.and_then(|r| codec::decode(r.json).ok()).unwrap_or_default();
-        let config: Autopilot = config;
+        let stored = row.and_then(|r| codec::decode(r.json).ok());
+        let config = stored.unwrap_or_else(Autopilot::initial);
         return Ok(Answer::bytes(config.print(create, modify).into_bytes()).into());
     }
     if ctx.req.method != Method::Put {

@@ -3,9 +3,15 @@
 use serde_json::json;
 
 use super::jobs::alloc_stubs;
-use super::{Answer, Ctx, Outcome, Watch, invalid_method, list, not_served, uuid_key};
+use super::page::Page;
+use super::{Answer, Ctx, Outcome, Params, Watch, invalid_method, list, uuid_key};
 use crate::api::{ApiError, Evaluation, EvaluationStub};
+use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
+use crate::limits::EVALS_DELETED_MAX;
+use crate::server::gc::eval_may_go;
+use crate::stdx::json::List;
+use crate::stdx::json::records;
 use crate::store::{Reader, Table, keys};
 
 type Result = std::result::Result<Outcome, ApiError>;
@@ -14,9 +20,101 @@ type Result = std::result::Result<Outcome, ApiError>;
 pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {
     match ctx.req.method {
         Method::Get => list::evaluations(ctx),
-        Method::Delete => Err(not_served("Deleting of evaluations")),
+        Method::Delete => delete(ctx),
         _ => Err(invalid_method()),
     }
+}
+
+/// Most ids that one request may name. Source: the API.
+const DELETE_IDS_MAX: usize = 7281;
+
+records! {
+/// What to delete: ids or a filter.
+#[derive(Default)]
+#[serde(rename_all = "PascalCase", rename = "EvalDeleteRequest")]
+struct DeleteBody {
+    #[serde(rename = "EvalIDs")]
+    eval_ids: List<String>,
+    filter: String,
+}
+}
+
+/// Removes evaluations that nothing rests on. Ids must all be such; a filter passes over others.
+fn delete(ctx: &mut Ctx<'_>) -> Result {
+    let DeleteBody { eval_ids, filter } = ctx.body()?;
+    let evals = match (eval_ids.is_empty(), filter.is_empty()) {
+        (false, false) => {
+            return Err(ApiError::bad("evals cannot be deleted by both ID and filter"));
+        }
+        (true, true) => {
+            return Err(ApiError::bad("evals must be deleted by either ID or filter"));
+        }
+        _ if eval_ids.len() > DELETE_IDS_MAX => {
+            let n = eval_ids.len();
+            return Err(ApiError::bad(format!(
+                "request includes {n} evaluation IDs, must be {DELETE_IDS_MAX} or fewer"
+            )));
+        }
+        _ if !ctx.reader.scheduler_config()?.pause_eval_broker => {
+            return Err(ApiError::failed(
+                "eval broker is enabled; eval broker must be paused to delete evals",
+            ));
+        }
+        (false, true) => named(ctx, eval_ids.0)?,
+        (true, false) => filtered(ctx, filter)?,
+    };
+    let count = evals.len();
+    if count == 0 {
+        return Ok(Answer::json(&json!({ "Count": 0, "Index": 0 })).index(0).into());
+    }
+    let command = Command::Reap {
+        evals,
+        allocs: Vec::new(),
+        deployments: Vec::new(),
+        jobs: Vec::new(),
+        nodes: Vec::new(),
+    };
+    Ok(Outcome::Propose(
+        Box::new(command),
+        Box::new(move |_, index, applied| match applied {
+            Applied::Refused(e) => Err(e),
+            _ => Ok(Answer::json(&json!({ "Count": count, "Index": index })).index(index)),
+        }),
+    ))
+}
+
+fn named(ctx: &Ctx<'_>, mut ids: Vec<String>) -> std::result::Result<Vec<String>, ApiError> {
+    ids.sort_unstable();
+    ids.dedup();
+    for id in &ids {
+        let key = uuid_key("eval", id)?;
+        let Some(row) = ctx.reader.row(Table::Eval, &key)? else {
+            return Err(ApiError::failed("eval not found"));
+        };
+        if !eval_may_go(ctx.reader, &row, ctx.now.wall_ns)? {
+            return Err(ApiError::failed(format!("eval {id} is not safe to delete")));
+        }
+    }
+    Ok(ids)
+}
+
+/// Those of all namespaces that pass the filter, the first [`EVALS_DELETED_MAX`] by id.
+fn filtered(ctx: &Ctx<'_>, filter: String) -> std::result::Result<Vec<String>, ApiError> {
+    let page = Page::new::<Evaluation>(&Params { filter, ..Params::default() })?;
+    let mut ids = Vec::new();
+    for pair in ctx.reader.scan(Table::Eval, &[], None, false)? {
+        let (key, row) = pair?;
+        if ids.len() >= EVALS_DELETED_MAX {
+            break;
+        }
+        if page.passes(row.json)?
+            && eval_may_go(ctx.reader, &row, ctx.now.wall_ns)?
+            && let Ok(key) = key.try_into()
+        {
+            ids.push(keys::uuid_text(key));
+        }
+    }
+    Ok(ids)
 }
 
 /// `/v1/evaluations/count`

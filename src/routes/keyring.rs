@@ -1,11 +1,16 @@
 //! The keys that sign workload identities: what operators see of them, and what checks signatures.
 
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Answer, Ctx, Outcome, Watch, invalid_method, not_served};
-use crate::api::{ApiError, RootKey, RootKeyMeta};
+use super::{Answer, Ctx, Outcome, Watch, invalid_method};
+use crate::api::{ApiError, RootKey, RootKeyMeta, status};
+use crate::command::{Applied, Command};
+use crate::http::Query;
 use crate::limits::{JWKS_MAX_AGE_MIN_S, ROOT_KEY_ROTATION_NS};
+use crate::server::keyring::{key_in_use, new_key};
 use crate::stdx::json::Bytes;
+use crate::stdx::parse_bool;
 use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
@@ -73,10 +78,82 @@ pub(super) fn keyring(ctx: &mut Ctx<'_>) -> Result {
             let watch = Watch::Tables(Table::Operator.bit());
             Ok(Answer::json(&keys).query(index).watching(watch).into())
         }
-        "rotate" if ctx.is_write() => Err(not_served("Rotating of root keys")),
-        rest if rest.starts_with("key/") && ctx.is_delete() => {
-            Err(not_served("Removing of root keys"))
-        }
-        _ => Err(invalid_method()),
+        "rotate" if ctx.is_write() => rotate(ctx),
+        rest => match rest.strip_prefix("key/").filter(|_| ctx.is_delete()) {
+            Some(id) => remove(ctx, id),
+            None => Err(invalid_method()),
+        },
     }
 }
+
+fn rotate(ctx: &mut Ctx<'_>) -> Result {
+    let q = Query::new(ctx.req.query());
+    let full = q.get("full").is_some_and(|v| v.is_empty() || parse_bool(&v) == Some(true));
+    let publish_ns = match q.get("publish_time").filter(|t| !t.is_empty()) {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| {
+            ApiError::failed(format!(
+                "invalid publish_time: strconv.ParseInt: parsing \"{text}\": invalid syntax"
+            ))
+        })?,
+    };
+    if let Some(other) = q.get("algo").filter(|a| !a.is_empty() && a != ALGORITHM) {
+        return Err(ApiError::failed(format!("unknown keyring algorithm {other:?}")));
+    }
+    if full && publish_ns != 0 {
+        return Err(ApiError::failed(
+            "keyring cannot be prepublished and full rotated at the same time",
+        ));
+    }
+    let wall_ns = ctx.now.wall_ns;
+    let command = new_key(wall_ns, true, publish_ns, full, ctx.entropy);
+    let Command::RootKey { id, .. } = &command else { return Err(invalid_method()) };
+    // The answer tells of the key as it was proposed: without indexes.
+    let key = RootKeyMeta {
+        algorithm: ALGORITHM.to_owned(),
+        create_time: wall_ns,
+        key_id: id.clone(),
+        publish_time: publish_ns,
+        state: if publish_ns > wall_ns { status::KEY_PREPUBLISHED } else { status::KEY_ACTIVE }
+            .to_owned(),
+        ..RootKeyMeta::default()
+    };
+    Ok(Outcome::Propose(
+        Box::new(command),
+        Box::new(move |_, index, applied| match applied {
+            Applied::Refused(e) => Err(e),
+            _ => Ok(Answer::json(&json!({ "Index": index, "Key": key })).index(index)),
+        }),
+    ))
+}
+
+fn remove(ctx: &mut Ctx<'_>, id: &str) -> Result {
+    let q = Query::new(ctx.req.query());
+    let force = match q.get("force") {
+        None => false,
+        Some(v) => parse_bool(&v).ok_or_else(|| ApiError::new(422, "invalid force parameter"))?,
+    };
+    if id.is_empty() {
+        return Err(ApiError::failed("root key ID is required"));
+    }
+    let keys = ctx.reader.root_keys()?;
+    let Some(key) = keys.iter().find(|k| k.meta.key_id == id) else {
+        return Err(ApiError::failed("root key not found"));
+    };
+    if key.meta.state == status::KEY_ACTIVE {
+        return Err(ApiError::failed("active root key cannot be deleted - call rotate first"));
+    }
+    if !force && key_in_use(ctx.reader, id)? {
+        return Err(ApiError::failed("root key in use, cannot delete"));
+    }
+    Ok(Outcome::Propose(
+        Box::new(Command::RootKeyDelete { ids: vec![id.to_owned()] }),
+        Box::new(|_, index, applied| match applied {
+            Applied::Refused(e) => Err(e),
+            _ => Ok(Answer::json(&json!({ "Index": index })).index(index)),
+        }),
+    ))
+}
+
+/// What root keys encrypt with, the only one there is.
+const ALGORITHM: &str = "aes256-gcm";

@@ -17,6 +17,7 @@ mod evals;
 mod jobs;
 mod keyring;
 mod list;
+mod locks;
 mod namespaces;
 mod nodes;
 mod page;
@@ -185,6 +186,8 @@ pub enum Outcome {
     Files(FilesRequest),
     /// Something about the servers of the cluster.
     Cluster(ClusterRequest),
+    /// Move the timer of a variable's lock.
+    RenewLock(Box<LockRenewal>),
     /// Collect all garbage now.
     SystemGc,
     /// Read the configuration again, as on SIGHUP.
@@ -218,6 +221,17 @@ pub enum ClusterRequest {
     /// Ids of the consensus, 36 characters.
     RemovePeer(String),
     Transfer(String),
+}
+
+/// The holder of a variable's lock says that it is alive.
+#[derive(Debug)]
+pub struct LockRenewal {
+    /// Of the variable's row.
+    pub key: Vec<u8>,
+    /// Of the lock.
+    pub id: String,
+    /// Where it still holds the lock.
+    pub answer: Answer,
 }
 
 /// Which part of an allocation's directory to read, and how.

@@ -1,13 +1,16 @@
-//! `/v1/var/*`: small encrypted-at-rest secrets and settings, without their locks.
+//! `/v1/var/*`: small secrets and settings. Their locks are in `locks`.
 
 use super::answer::{JSON, TEXT};
-use super::{Answer, Ctx, Outcome, Watch, not_served};
+use super::locks::{self, DEFAULT_NS, LockBody};
+use super::{Answer, Ctx, Outcome, Watch};
 use crate::api::{ApiError, Variable, VariableLock};
 use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
+use crate::server::keyring::{self, SealError};
+use crate::stdx::duration;
 use crate::stdx::json::records;
-use crate::stdx::json::{self, Map};
-use crate::store::{Table, keys};
+use crate::stdx::json::{self, Map, Span};
+use crate::store::{Reader, Table, keys};
 
 type Result = std::result::Result<Outcome, ApiError>;
 
@@ -23,7 +26,7 @@ records! {
 struct PutBody {
     items: Option<Map<String>>,
     namespace: String,
-    lock: Option<VariableLock>,
+    lock: Option<LockBody>,
 }
 }
 
@@ -36,8 +39,8 @@ pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
     match ctx.req.method {
         Method::Get => get(ctx),
         Method::Put | Method::Post => {
-            if ["lock-acquire", "lock-renew", "lock-release"].iter().any(|l| q.get(l).is_some()) {
-                return Err(not_served("Locking of variables"));
+            if locks::asked(&q) {
+                return locks::run(ctx);
             }
             put(ctx, check_param(&q)?)
         }
@@ -59,7 +62,10 @@ fn get(ctx: &mut Ctx<'_>) -> Result {
     let key = keys::variable(&ctx.params.namespace, ctx.rest);
     let watch = Watch::Row(Table::Variable, key.clone().into());
     let answer = match ctx.reader.row(Table::Variable, &key)? {
-        Some(row) => Answer::bytes(row.json.to_vec()).query(row.modify()),
+        Some(row) => {
+            let clear = keyring::open(ctx.reader, row.json).map_err(sealed)?;
+            Answer::json(&clear).query(row.modify())
+        }
         None => {
             Answer::text(404, "variable not found").query(ctx.reader.table_index(Table::Variable))
         }
@@ -72,7 +78,7 @@ fn put(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
     let Some(items) = body.items.filter(|i| !i.is_empty()) else {
         return Err(ApiError::bad("variable missing required Items object"));
     };
-    if body.lock.is_some_and(|l| !l.ttl.is_empty() || !l.lock_delay.is_empty()) {
+    if body.lock.as_ref().is_some_and(|l| l.ttl != Span(0) || l.lock_delay != Span(0)) {
         return Err(ApiError::bad(
             "RPC Error:: 400,RPC Error:: 400,variable should not contain lock definition",
         ));
@@ -85,24 +91,24 @@ fn put(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
         return Err(refused("can not target wildcard (\"*\")namespace"));
     }
     check_path(ctx.rest)?;
-    let size: usize = items.iter().map(|(k, v)| k.len() + v.len()).sum();
-    if size > VARIABLE_BYTES_MAX {
-        return Err(refused("variables are limited to 64KiB in total size"));
-    }
-    let variable =
-        Box::new(Variable { items, namespace, path: ctx.rest.to_owned(), ..Variable::default() });
+    check_size(&items)?;
+    // The holder writes by its lock's id alone; the lock's times then become the default ones.
+    let lock = body.lock.filter(|l| !l.id.is_empty()).map(|l| VariableLock {
+        ttl: duration::Go(DEFAULT_NS).to_string(),
+        lock_delay: duration::Go(DEFAULT_NS).to_string(),
+        id: l.id,
+    });
+    let path = ctx.rest.to_owned();
+    let mut variable = Box::new(Variable { items, lock, namespace, path, ..Variable::default() });
+    keyring::seal(ctx.reader, &mut variable, ctx.entropy).map_err(sealed)?;
     let at = keys::variable(&variable.namespace, &variable.path);
     let command = Command::VariablePut { variable, check, wall_ns: ctx.now.wall_ns };
     Ok(Outcome::Propose(
         Box::new(command),
         Box::new(move |reader, index, applied| match applied {
-            Applied::Conflict(current) => Ok(conflict(current.map(|c| *c), &at)),
+            Applied::Conflict(current) => conflict(reader, current, &at),
             Applied::Refused(e) => Err(e),
-            _ => {
-                let row = reader.row(Table::Variable, &at)?;
-                let json = row.map_or_else(Vec::new, |r| r.json.to_vec());
-                Ok(Answer::bytes(json).index(index))
-            }
+            _ => Ok(clear(reader, &at)?.index(index)),
         }),
     ))
 }
@@ -115,8 +121,8 @@ fn delete(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
     let command = Command::VariableDelete { namespace, path, check };
     Ok(Outcome::Propose(
         Box::new(command),
-        Box::new(move |_, index, applied| match applied {
-            Applied::Conflict(current) => Ok(conflict(current.map(|c| *c), &at)),
+        Box::new(move |reader, index, applied| match applied {
+            Applied::Conflict(current) => conflict(reader, current, &at),
             Applied::Refused(e) => Err(e),
             _ => Ok(Answer { status: 204, ..Answer::default() }.index(index)),
         }),
@@ -125,26 +131,56 @@ fn delete(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
 
 /// 409 with what stands there; JSON under a text type, as recorded. Without anything there: a
 /// variable of zeros that still says which one was meant.
-fn conflict(current: Option<Variable>, at: &[u8]) -> Answer {
-    let variable = current.unwrap_or_else(|| {
-        let mut parts = at.splitn(2, |b| *b == 0);
-        let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-        Variable { namespace: text(), path: text(), ..Variable::default() }
-    });
+pub(super) fn conflict(
+    reader: Reader<'_>,
+    current: Option<Box<Variable>>,
+    at: &[u8],
+) -> std::result::Result<Answer, ApiError> {
+    let variable = match current {
+        Some(current) => keyring::unseal(reader, *current).map_err(sealed)?,
+        None => {
+            let mut parts = at.splitn(2, |b| *b == 0);
+            let mut text =
+                || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+            Variable { namespace: text(), path: text(), ..Variable::default() }
+        }
+    };
     let index = variable.modify_index;
     let mut answer = Answer::bytes(json::encode(&variable)).index(index);
     answer.status = 409;
     debug_assert_eq!(answer.content_type, Some(JSON));
     answer.content_type = Some(TEXT);
-    answer
+    Ok(answer)
 }
 
-fn refused(text: &str) -> ApiError {
+/// The variable as it lies there now, with its items.
+pub(super) fn clear(reader: Reader<'_>, at: &[u8]) -> std::result::Result<Answer, ApiError> {
+    let Some(row) = reader.row(Table::Variable, at)? else { return Ok(Answer::bytes(Vec::new())) };
+    Ok(Answer::json(&keyring::open(reader, row.json).map_err(sealed)?))
+}
+
+pub(super) fn sealed(e: SealError) -> ApiError {
+    match e {
+        SealError::Store(e) => e.into(),
+        SealError::NoKey => ApiError::failed("keyring has not been initialized yet"),
+        SealError::Broken => ApiError::failed("the variable cannot be decrypted"),
+    }
+}
+
+pub(super) fn refused(text: &str) -> ApiError {
     ApiError::bad(format!("RPC Error:: 400,{text}"))
 }
 
+pub(super) fn check_size(items: &Map<String>) -> std::result::Result<(), ApiError> {
+    let size: usize = items.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if size > VARIABLE_BYTES_MAX {
+        return Err(refused("variables are limited to 64KiB in total size"));
+    }
+    Ok(())
+}
+
 /// The rules for paths: characters, length, and what lies under `nomad/`.
-fn check_path(path: &str) -> std::result::Result<(), ApiError> {
+pub(super) fn check_path(path: &str) -> std::result::Result<(), ApiError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '~' | '/');
     if path.is_empty() || path.len() > PATH_CHARS_MAX || !path.chars().all(fits) {
         return Err(refused(&format!("invalid path \"{path}\"")));

@@ -11,7 +11,7 @@ use crate::api::{
     DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, Job, Node, NodeEvent, status,
 };
 use crate::command::Command;
-use crate::stdx::json::Time;
+use crate::stdx::json::{self, Time};
 use crate::stdx::{Entropy, Now, uuid};
 use crate::store::rows::{AllocHead, JobKind};
 use crate::store::{Reader, Row, StoreError, Table, keys, splice};
@@ -193,7 +193,7 @@ fn live_on(reader: Reader<'_>, node: &str) -> Result<Vec<Live>, StoreError> {
 
 /// `None` for a row without its names.
 fn live(id: &[u8; 16], row: &Row<'_>) -> Option<Live> {
-    let text = |name: &str| serde_json::from_slice::<String>(splice::field(row.json, name)?).ok();
+    let text = |name: &str| json::decode::<String>(splice::field(row.json, name)?).ok();
     let inner = |name: &str, field: &str| splice::field(splice::field(row.json, name)?, field);
     Some(Live {
         id: keys::uuid_text(id),

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::Evaluation;
+use crate::api::{Evaluation, status};
 use crate::command::Command;
+use crate::server::keyring::key_in_use;
 use crate::stdx::json;
 use crate::store::rows::{AllocHead, Client, Desired, JobKind, JobStatus, NodeStatus};
-use crate::store::{Reader, Row, StoreError, Table, keys, splice};
+use crate::store::{KEYRING, Reader, Row, StoreError, Table, keys, splice};
 
 const MINUTE: i64 = 60_000_000_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -32,46 +33,39 @@ pub struct Thresholds {
     pub job: i64,
     pub deployment: i64,
     pub node: i64,
+    /// Root keys, after the next one took over.
+    pub key: i64,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { eval: HOUR, batch_eval: 24 * HOUR, job: 4 * HOUR, deployment: HOUR, node: 24 * HOUR }
+        Self {
+            eval: HOUR,
+            batch_eval: 24 * HOUR,
+            job: 4 * HOUR,
+            deployment: HOUR,
+            node: 24 * HOUR,
+            key: HOUR,
+        }
     }
 }
 
 impl Thresholds {
     /// Everything that is over, however short ago: what an operator asks for.
-    pub const FORCE: Self = Self { eval: 0, batch_eval: 0, job: 0, deployment: 0, node: 0 };
+    pub const FORCE: Self = Self { eval: 0, batch_eval: 0, job: 0, deployment: 0, node: 0, key: 0 };
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Jobs,
-    Evals,
-    Deployments,
-    Nodes,
-}
+/// Looks at one row and notes what may go with it.
+type Look = fn(&mut Pass<'_>, &[u8], &Row<'_>) -> Result<(), StoreError>;
 
-impl Stage {
-    fn table(self) -> Table {
-        match self {
-            Self::Jobs => Table::Job,
-            Self::Evals => Table::Eval,
-            Self::Deployments => Table::Deployment,
-            Self::Nodes => Table::Node,
-        }
-    }
-
-    fn next(self) -> Option<Self> {
-        match self {
-            Self::Jobs => Some(Self::Evals),
-            Self::Evals => Some(Self::Deployments),
-            Self::Deployments => Some(Self::Nodes),
-            Self::Nodes => None,
-        }
-    }
-}
+/// What a collection goes through, in this order.
+const STAGES: [(Table, Look); 5] = [
+    (Table::Job, job),
+    (Table::Eval, eval),
+    (Table::Deployment, deployment),
+    (Table::Node, node),
+    (Table::Operator, root_key),
+];
 
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,8 +82,8 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Collection {
     thresholds: Thresholds,
-    /// `None`: done.
-    stage: Option<Stage>,
+    /// Which of [`STAGES`]; past the last one: done.
+    stage: usize,
     /// Key to go on from.
     from: Vec<u8>,
 }
@@ -102,6 +96,7 @@ struct Found {
     deployments: Vec<String>,
     jobs: Vec<(String, String)>,
     nodes: Vec<String>,
+    keys: Vec<String>,
 }
 
 impl Found {
@@ -111,57 +106,70 @@ impl Found {
             + self.deployments.len()
             + self.jobs.len()
             + self.nodes.len()
+            + self.keys.len()
     }
 }
 
-/// The allocations of a job with the evaluation that each came from, read once per step.
-type Allocs = BTreeMap<(String, String), Vec<([u8; 16], AllocHead)>>;
+/// The allocations of a job with the evaluation that each came from.
+type Allocs = Vec<([u8; 16], AllocHead)>;
+
+/// One step: the state that it looks at, and what it found.
+struct Pass<'r> {
+    reader: Reader<'r>,
+    wall_ns: i64,
+    thresholds: Thresholds,
+    /// By job, read once per step.
+    allocs: BTreeMap<(String, String), Allocs>,
+    found: Found,
+}
 
 impl Collection {
     pub fn new(thresholds: Thresholds) -> Self {
-        Self { thresholds, stage: Some(Stage::Jobs), from: Vec::new() }
+        Self { thresholds, stage: 0, from: Vec::new() }
     }
 
     /// Looks at the next rows. `wall_ns`: nanoseconds since the epoch.
     pub fn step(&mut self, reader: Reader<'_>, wall_ns: i64) -> Result<Progress, StoreError> {
-        let Some(stage) = self.stage else { return Ok(Progress::Done) };
-        let mut found = Found::default();
-        let mut allocs = Allocs::new();
+        let Some((table, look)) = STAGES.get(self.stage) else { return Ok(Progress::Done) };
+        let (allocs, found) = (BTreeMap::new(), Found::default());
+        let mut pass = Pass { reader, wall_ns, thresholds: self.thresholds, allocs, found };
         let mut end = true;
-        let scan = reader.scan(stage.table(), &[], Some(&self.from), false)?;
+        let scan = reader.scan(*table, &[], Some(&self.from), false)?;
         for (rows, pair) in scan.enumerate() {
             let (key, row) = pair?;
-            if rows == STEP_ROWS || found.len() >= STEP_IDS {
+            if rows == STEP_ROWS || pass.found.len() >= STEP_IDS {
                 self.from = key.to_vec();
                 end = false;
                 break;
             }
-            let t = &self.thresholds;
-            match stage {
-                Stage::Jobs => job(reader, key, &row, wall_ns - t.job, &mut found)?,
-                Stage::Evals => eval(reader, &row, wall_ns, t, &mut allocs, &mut found)?,
-                Stage::Deployments => {
-                    deployment(reader, key, &row, wall_ns - t.deployment, &mut found)?;
-                }
-                Stage::Nodes => node(reader, key, &row, wall_ns - t.node, &mut found)?,
-            }
+            look(&mut pass, key, &row)?;
         }
         if end {
-            self.stage = stage.next();
+            self.stage += 1;
             self.from.clear();
         }
-        if found.len() > 0 {
-            let Found { evals, allocs, deployments, jobs, nodes } = found;
-            let command = Command::Reap { evals, allocs, deployments, jobs, nodes };
+        if pass.found.len() > 0 {
+            let Found { evals, allocs, deployments, jobs, nodes, keys: ids } = pass.found;
+            // Keys have a stage of their own, so nothing else was found beside them.
+            let command = if ids.is_empty() {
+                Command::Reap { evals, allocs, deployments, jobs, nodes }
+            } else {
+                Command::RootKeyDelete { ids }
+            };
             return Ok(Progress::Reap(Box::new(command)));
         }
-        Ok(if self.stage.is_none() { Progress::Done } else { Progress::More })
+        Ok(if self.stage == STAGES.len() { Progress::Done } else { Progress::More })
     }
 }
 
 /// A member of a row's JSON; missing members are zero and are left out.
 fn number(row: &Row<'_>, name: &str) -> i64 {
     splice::number(row.json, name).unwrap_or(0)
+}
+
+fn text(row: &Row<'_>, name: &str) -> String {
+    let field = splice::field(row.json, name);
+    field.and_then(|json| json::decode(json).ok()).unwrap_or_default()
 }
 
 fn alloc_rows<'t>(
@@ -178,13 +186,9 @@ fn alloc_rows<'t>(
 }
 
 /// Jobs that ended and were not told to stay: stopped ones, and batch jobs that ran.
-fn job(
-    reader: Reader<'_>,
-    key: &[u8],
-    row: &Row<'_>,
-    cutoff: i64,
-    found: &mut Found,
-) -> Result<(), StoreError> {
+fn job(pass: &mut Pass<'_>, key: &[u8], row: &Row<'_>) -> Result<(), StoreError> {
+    let (reader, cutoff) = (pass.reader, pass.wall_ns - pass.thresholds.job);
+    let found = &mut pass.found;
     let head = row.job();
     let once = matches!(head.kind, JobKind::Batch | JobKind::Sysbatch)
         && !head.periodic
@@ -224,34 +228,25 @@ fn over(eval: &Evaluation) -> bool {
 }
 
 /// Evaluations that ended, with the allocations that they led to, if all of those may go.
-fn eval(
-    reader: Reader<'_>,
-    row: &Row<'_>,
-    wall_ns: i64,
-    thresholds: &Thresholds,
-    known: &mut Allocs,
-    found: &mut Found,
-) -> Result<(), StoreError> {
+fn eval(pass: &mut Pass<'_>, _: &[u8], row: &Row<'_>) -> Result<(), StoreError> {
+    let (reader, thresholds) = (pass.reader, pass.thresholds);
     let head = row.eval();
     let batch = matches!(head.kind, JobKind::Batch | JobKind::Sysbatch);
-    let cutoff = wall_ns - if batch { thresholds.batch_eval } else { thresholds.eval };
+    let cutoff = pass.wall_ns - if batch { thresholds.batch_eval } else { thresholds.eval };
     if !head.status.terminal() || number(row, "ModifyTime") > cutoff {
         return Ok(());
     }
-    let names = splice::field(row.json, "ID").zip(splice::field(row.json, "JobID"));
-    let Some((id, job_id)) = names else { return Ok(()) };
-    let text = |text: &[u8]| json::decode::<String>(text).unwrap_or_default();
-    let (id, job_id) = (text(id), text(job_id));
-    let namespace = splice::field(row.json, "Namespace").map(text).unwrap_or_default();
+    let [id, namespace, job_id] = ["ID", "Namespace", "JobID"].map(|name| text(row, name));
     let Some(key) = keys::by_uuid(&id) else { return Ok(()) };
     let job = reader.row(Table::Job, &keys::job(&namespace, &job_id))?;
     let at = (namespace, job_id);
-    if !known.contains_key(&at) {
+    if !pass.allocs.contains_key(&at) {
         let rows = alloc_rows(reader, &reader.alloc_ids_by_job(&at.0, &at.1)?)?;
-        known.insert(at.clone(), rows.iter().map(|(id, row)| (*id, row.alloc())).collect());
+        let heads = rows.iter().map(|(id, row)| (*id, row.alloc())).collect();
+        pass.allocs.insert(at.clone(), heads);
     }
     let mut gone = Vec::new();
-    for (alloc, head) in known.get(&at).into_iter().flatten().filter(|(_, h)| h.eval == key) {
+    for (alloc, head) in pass.allocs.get(&at).into_iter().flatten().filter(|(_, h)| h.eval == key) {
         // What a batch job has done must be known as long as it may be asked to run again.
         let done = batch && job.is_some_and(|j| !j.job().stop && j.create() == head.job_create);
         if done || !alloc_over(reader, alloc, head, job.as_ref(), cutoff)? {
@@ -259,9 +254,27 @@ fn eval(
         }
         gone.push(keys::uuid_text(alloc));
     }
-    found.allocs.extend(gone);
-    found.evals.push(id);
+    pass.found.allocs.extend(gone);
+    pass.found.evals.push(id);
     Ok(())
+}
+
+/// Whether an operator may remove an evaluation: no allocation that it led to runs, or may still
+/// be placed anew.
+///
+/// # Errors
+/// Those of the store.
+pub fn eval_may_go(reader: Reader<'_>, row: &Row<'_>, wall_ns: i64) -> Result<bool, StoreError> {
+    let [id, namespace, job_id] = ["ID", "Namespace", "JobID"].map(|name| text(row, name));
+    let Some(key) = keys::by_uuid(&id) else { return Ok(false) };
+    let job = reader.row(Table::Job, &keys::job(&namespace, &job_id))?;
+    for (alloc, row) in alloc_rows(reader, &reader.alloc_ids_by_job(&namespace, &job_id)?)? {
+        let head = row.alloc();
+        if head.eval == key && !alloc_over(reader, &alloc, &head, job.as_ref(), wall_ns)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether an allocation is over for good: nothing runs, nobody follows it.
@@ -300,13 +313,8 @@ fn alloc_over(
 }
 
 /// Deployments that ended and that no living allocation belongs to.
-fn deployment(
-    reader: Reader<'_>,
-    key: &[u8],
-    row: &Row<'_>,
-    cutoff: i64,
-    found: &mut Found,
-) -> Result<(), StoreError> {
+fn deployment(pass: &mut Pass<'_>, key: &[u8], row: &Row<'_>) -> Result<(), StoreError> {
+    let (reader, cutoff) = (pass.reader, pass.wall_ns - pass.thresholds.deployment);
     if row.deployment().active || number(row, "ModifyTime") > cutoff {
         return Ok(());
     }
@@ -320,26 +328,38 @@ fn deployment(
             return Ok(());
         }
     }
-    found.deployments.push(text);
+    pass.found.deployments.push(text);
     Ok(())
 }
 
 /// Nodes that are down and on which nothing is left.
-fn node(
-    reader: Reader<'_>,
-    key: &[u8],
-    row: &Row<'_>,
-    cutoff: i64,
-    found: &mut Found,
-) -> Result<(), StoreError> {
+fn node(pass: &mut Pass<'_>, key: &[u8], row: &Row<'_>) -> Result<(), StoreError> {
+    let cutoff = pass.wall_ns - pass.thresholds.node;
     let seconds = number(row, "StatusUpdatedAt");
     if row.node().status != NodeStatus::Down || seconds.saturating_mul(1_000_000_000) > cutoff {
         return Ok(());
     }
     let Some(id) = key.first_chunk::<16>().filter(|_| key.len() == 16) else { return Ok(()) };
     let id = keys::uuid_text(id);
-    if reader.alloc_ids_by_node(&id)?.is_empty() {
-        found.nodes.push(id);
+    if pass.reader.alloc_ids_by_node(&id)?.is_empty() {
+        pass.found.nodes.push(id);
+    }
+    Ok(())
+}
+
+/// Root keys that were replaced and that nothing needs any more.
+fn root_key(pass: &mut Pass<'_>, key: &[u8], _: &Row<'_>) -> Result<(), StoreError> {
+    let Some(id) = key.strip_prefix(KEYRING.as_bytes()) else { return Ok(()) };
+    let keys = pass.reader.root_keys()?;
+    let is = |state: &str| keys.iter().find(|k| k.meta.state == state);
+    let cutoff = pass.wall_ns - pass.thresholds.key;
+    let replaced = is(status::KEY_ACTIVE).is_some_and(|k| k.meta.create_time <= cutoff);
+    let own = keys.iter().find(|k| k.meta.key_id.as_bytes() == id);
+    let Some(own) = own.filter(|k| k.meta.state == status::KEY_INACTIVE && replaced) else {
+        return Ok(());
+    };
+    if !key_in_use(pass.reader, &own.meta.key_id)? {
+        pass.found.keys.push(own.meta.key_id.clone());
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 const SECOND: u64 = 1_000_000_000;
+/// A deadline that is noticed this late was not watched.
+const SLEPT_NS: u64 = 5 * SECOND;
 
 /// Times of heartbeats, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +77,20 @@ impl Heartbeats {
         self.order.clear();
     }
 
-    /// Takes out the nodes whose time is up, longest silent first.
+    /// Takes out the nodes whose time is up, longest silent first. Where this comes much too late
+    /// it was this process that slept (suspend, a stopped process): the silence was its own, and
+    /// every node is given the time to be heard again.
     pub fn expired(&mut self, now: u64) -> Vec<Rc<str>> {
         let mut out = Vec::new();
+        if self.deadline().is_some_and(|at| now.saturating_sub(at) > SLEPT_NS) {
+            let by =
+                now.saturating_add(self.config.min_ttl_ns).saturating_add(self.config.grace_ns);
+            self.order.clear();
+            for (node, at) in &mut self.nodes {
+                *at = by.max(*at);
+                self.order.insert((*at, node.clone()));
+            }
+        }
         while let Some((at, _)) = self.order.first()
             && *at <= now
             && let Some((_, node)) = self.order.pop_first()
@@ -109,6 +122,20 @@ impl Heartbeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sleep_of_the_server_is_no_silence_of_the_nodes() {
+        let mut h = Heartbeats::new(Config::default());
+        h.reset("a", 0, 0);
+        h.reset("b", 0, SECOND);
+        h.take_over("c", 3600 * SECOND);
+        assert_eq!(h.expired(3600 * SECOND), [], "an hour of suspend");
+        assert_eq!(h.deadline(), Some(3620 * SECOND));
+        h.reset("b", 3601 * SECOND, 0);
+        assert_eq!(h.expired(3620 * SECOND), ["a".into()]);
+        assert_eq!(h.expired(3621 * SECOND), ["b".into()]);
+        assert_eq!(h.deadline(), Some(3900 * SECOND));
+    }
 
     #[test]
     fn nodes_are_given_time_by_their_number() {

@@ -6,7 +6,8 @@ pub mod broker;
 pub mod drain;
 pub mod gc;
 pub mod heartbeat;
-mod keyring;
+pub mod keyring;
+pub mod locks;
 mod node_evals;
 mod reports;
 mod view;
@@ -18,17 +19,18 @@ pub use keyring::first_key;
 pub use node_evals::node_evals;
 pub use reports::client_update_evals;
 
-use crate::api::{Allocation, Evaluation, Job, NodeEvent, status};
+use crate::api::{Allocation, Evaluation, Job, NodeEvent, VariableLock, status};
 use crate::command::{Applied, Command, Plan};
 use crate::sched::{Seed, schedule};
-use crate::stdx::json::Time;
+use crate::stdx::json::{self, Time};
 use crate::stdx::{Entropy, Now, uuid};
-use crate::store::{Reader, StoreError, Table, Touched, keys};
+use crate::store::{Reader, Row, StoreError, Table, Touched, keys, splice};
 use blocked::Blocked;
 use broker::{Broker, Lease};
 use drain::Drains;
 use gc::{Collection, Progress, Thresholds};
 use heartbeat::Heartbeats;
+use locks::Locks;
 use view::{InFlight, NodeCache, StateView};
 
 /// Times and thresholds of a server, from the configuration.
@@ -56,6 +58,7 @@ pub struct Server {
     blocked: Blocked,
     heartbeats: Heartbeats,
     drains: Drains,
+    locks: Locks,
     nodes: NodeCache,
     in_flight: InFlight,
     runs: BTreeMap<String, Run>,
@@ -69,6 +72,7 @@ pub struct Server {
     reaping: bool,
     /// When the next one begins, mono ns.
     gc_at: u64,
+    keys: keyring::Upkeep,
     config: Config,
     leading: bool,
 }
@@ -80,6 +84,7 @@ impl Server {
             blocked: Blocked::new(),
             heartbeats: Heartbeats::new(config.heartbeat),
             drains: Drains::default(),
+            locks: Locks::default(),
             nodes: NodeCache::default(),
             in_flight: InFlight::default(),
             runs: BTreeMap::new(),
@@ -88,6 +93,7 @@ impl Server {
             collection: None,
             reaping: false,
             gc_at: u64::MAX,
+            keys: keyring::Upkeep::default(),
             config,
             leading: false,
         }
@@ -97,8 +103,9 @@ impl Server {
     pub fn deadline(&self, now: Now) -> Option<u64> {
         let gc = Some(self.gc_at).filter(|at| *at != u64::MAX);
         let heard = self.heartbeats.deadline();
-        let drains = self.drains.deadline();
-        [self.broker.deadline(now), heard, self.blocked.deadline(), drains, gc]
+        let (drains, locks) = (self.drains.deadline(), self.locks.deadline());
+        let keys = self.keys.deadline(now);
+        [self.broker.deadline(now), heard, self.blocked.deadline(), drains, locks, keys, gc]
             .into_iter()
             .flatten()
             .min()
@@ -139,6 +146,11 @@ impl Server {
             }
             self.drains.note(&node.id, node.drain_strategy.is_some(), now.mono_ns);
         }
+        for pair in reader.scan(Table::Variable, &[], None, false)? {
+            let (key, row) = pair?;
+            self.locks.note(key, lock_of(&row).as_ref(), now.mono_ns);
+        }
+        self.keys.touched(reader, Table::Operator.bit())?;
         self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
         Ok(())
     }
@@ -146,6 +158,11 @@ impl Server {
     /// Another server leads: everything is let go.
     pub fn follow(&mut self) {
         *self = Self::new(self.config);
+    }
+
+    /// The holder of a variable's lock was heard; false where it holds it no longer.
+    pub fn renew_lock(&mut self, key: &[u8], id: &str, now: Now) -> bool {
+        self.locks.renew(key, id, now.mono_ns)
     }
 
     fn take_in(&mut self, eval: &Evaluation, now: Now) {
@@ -200,6 +217,11 @@ impl Server {
                 self.queue(reader, now, woken)?;
             }
         }
+        for (_, key) in touched.rows.iter().filter(|(t, _)| *t == Table::Variable) {
+            let lock = reader.row(Table::Variable, key)?.and_then(|row| lock_of(&row));
+            self.locks.note(key, lock.as_ref(), now.mono_ns);
+        }
+        self.keys.touched(reader, touched.tables)?;
         self.stopped_jobs(reader, touched)?;
         if touched.tables & Table::Operator.bit() != 0 {
             self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
@@ -327,6 +349,13 @@ impl Server {
         }
         let steps = self.drains.step(now, reader, entropy)?;
         out.extend(steps.into_iter().map(|command| (command, None)));
+        out.extend(self.keys.step(now, reader, entropy)?.map(|command| (command, None)));
+        for (key, id) in self.locks.expired(now.mono_ns) {
+            let Some((namespace, path)) = keys::split(&key) else { continue };
+            let (namespace, path) = (namespace.to_owned(), path.to_owned());
+            let wall_ns = now.wall_ns;
+            out.push((Command::VariableRelease { namespace, path, id, wall_ns }, None));
+        }
         let due = self.blocked.retry(now.mono_ns);
         self.queue(reader, now, due)?;
         self.collect(now, reader, out)
@@ -393,6 +422,11 @@ impl Server {
             self.broker.nack(&run.lease, now);
         }
     }
+}
+
+/// The lock that a variable's row holds.
+fn lock_of(row: &Row<'_>) -> Option<VariableLock> {
+    json::decode(splice::field(row.json, "Lock")?).ok()
 }
 
 fn is_live(eval: &Evaluation) -> bool {

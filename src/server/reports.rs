@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use crate::api::{Evaluation, status};
 use crate::command::AllocClientState;
 use crate::stdx::{Entropy, uuid};
-use crate::store::{Reader, StoreError};
+use crate::store::rows::{Client, Desired};
+use crate::store::{Reader, StoreError, Table, keys};
 
 /// One evaluation for every job of which an allocation failed that was meant to run: it may be
-/// placed again. Allocations that ended well need none; the room they leave unblocks others.
+/// placed again; and for those of which one came back that was held for unknown. Allocations that
+/// ended well need none; the room they leave unblocks others.
 pub fn client_update_evals(
     reader: Reader<'_>,
     updates: &[AllocClientState],
@@ -17,15 +19,17 @@ pub fn client_update_evals(
 ) -> Result<Vec<Evaluation>, StoreError> {
     let mut evals: BTreeMap<(String, String), Evaluation> = BTreeMap::new();
     for update in updates {
-        if update.client_status != status::CLIENT_FAILED {
+        let failed = update.client_status == status::CLIENT_FAILED;
+        let Some(key) = keys::by_uuid(&update.id) else { continue };
+        let Some(row) = reader.row(Table::Alloc, &key)? else { continue };
+        let was = row.alloc();
+        let returns =
+            was.client == Client::Unknown && update.client_status != status::CLIENT_UNKNOWN;
+        let fails = failed && was.client != Client::Failed && was.desired == Desired::Run;
+        if !(returns || fails) {
             continue;
         }
         let Some(alloc) = reader.alloc(&update.id)? else { continue };
-        if alloc.client_status == status::CLIENT_FAILED
-            || alloc.desired_status != status::DESIRED_RUN
-        {
-            continue;
-        }
         let at = (alloc.namespace, alloc.job_id);
         if evals.contains_key(&at) {
             continue;
@@ -39,7 +43,12 @@ pub fn client_update_evals(
             namespace: at.0.clone(),
             priority: job.priority,
             kind: job.kind,
-            triggered_by: status::TRIGGER_ALLOC_FAILURE.to_owned(),
+            triggered_by: if returns {
+                status::TRIGGER_RECONNECT
+            } else {
+                status::TRIGGER_ALLOC_FAILURE
+            }
+            .to_owned(),
             job_id: at.1.clone(),
             status: status::EVAL_PENDING.to_owned(),
             create_time: wall_ns,

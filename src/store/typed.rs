@@ -319,9 +319,14 @@ impl<'t> Reader<'t> {
 
     /// Id of the key that signs now; `None` before the first leader has written it.
     pub fn signing_key(&self) -> Result<Option<String>, StoreError> {
-        let keys = self.root_keys()?;
-        let active = keys.into_iter().find(|k| k.meta.state == status::KEY_ACTIVE);
-        Ok(active.map(|k| k.meta.key_id))
+        for pair in self.scan(Table::Operator, KEYRING.as_bytes(), None, false)? {
+            let (_, row) = pair?;
+            let meta = splice::field(row.json, "Meta").unwrap_or_default();
+            if text(meta, "State").is_some_and(|s| s == status::KEY_ACTIVE) {
+                return Ok(text(meta, "KeyID"));
+            }
+        }
+        Ok(None)
     }
 }
 

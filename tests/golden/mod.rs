@@ -31,6 +31,11 @@ fn nodes() {
 }
 
 #[test]
+fn variables() {
+    replay::matches("variables");
+}
+
+#[test]
 fn namespaces_and_pools() {
     replay::matches("namespaces-pools");
 }

@@ -1,5 +1,6 @@
 //! Requests against handlers and a store, without a socket or an agent.
 
+mod evals;
 mod files;
 
 use std::path::PathBuf;
@@ -56,6 +57,11 @@ impl Server {
         let mut server = Self { store, dir, index: 0, chance: Chance(7) };
         server.apply(&Command::Bootstrap { wall_ns: 1 });
         server
+    }
+
+    fn read<T>(&self, f: impl FnOnce(vardo::store::Reader<'_>) -> T) -> T {
+        let snap = self.store.as_ref().unwrap().snap().unwrap();
+        f(snap.reader())
     }
 
     fn apply(&mut self, command: &Command) -> vardo::command::Applied {
@@ -511,6 +517,9 @@ fn public_keys_are_published_and_secrets_are_not() {
         public: Bytes(public.to_vec()),
         secret: secret.clone(),
         wall_ns: created,
+        rotate: false,
+        publish_ns: 0,
+        full: false,
     });
     let a = s.get("/.well-known/jwks.json");
     assert_eq!(

@@ -5,23 +5,13 @@ use vardo::api::{
 };
 use vardo::command::{AllocClientState, Command};
 use vardo::server::drain::{Drains, event};
+use vardo::stdx::Now;
 use vardo::stdx::json::Time;
-use vardo::stdx::{Entropy, Now};
 
+use super::Counter;
 use crate::store::{WALL, World, alloc, complete, id, job, node, plan, register_node};
 
 const SECOND: u64 = 1_000_000_000;
-
-struct Counter(u64);
-
-impl Entropy for Counter {
-    fn fill(&mut self, to: &mut [u8]) {
-        for byte in to {
-            self.0 += 1;
-            *byte = self.0.to_le_bytes()[0];
-        }
-    }
-}
 
 struct Drained {
     w: World,

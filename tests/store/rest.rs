@@ -67,11 +67,37 @@ fn a_locked_variable_wants_its_lock() {
         }
         other => other,
     };
-    assert_eq!(w.run(&locked("mine")), Applied::Done);
+    let acquire = |id: &str| match locked(id) {
+        Command::VariablePut { variable, wall_ns, .. } => {
+            Command::VariableAcquire { variable, wall_ns }
+        }
+        other => other,
+    };
+    let release = |id: &str| Command::VariableRelease {
+        namespace: "default".into(),
+        path: "a/b".into(),
+        id: id.into(),
+        wall_ns: WALL,
+    };
+    let why = |applied: Applied| match applied {
+        Applied::Refused(e) => e.text,
+        other => format!("{other:?}"),
+    };
+    assert_eq!(why(w.run(&release("mine"))), "variable doesn't exist");
+    assert_eq!(w.run(&locked("mine")), Applied::Conflict(None), "nobody holds it");
+    assert_eq!(w.run(&acquire("mine")), Applied::Done);
+    assert_eq!(w.run(&acquire("other")), Applied::Conflict(None));
     assert_eq!(w.run(&put("2", None)), Applied::Conflict(None));
     assert_eq!(w.run(&locked("other")), Applied::Conflict(None));
     assert_eq!(w.run(&delete(None)), Applied::Conflict(None));
     assert_eq!(w.run(&locked("mine")), Applied::Done);
+    assert_eq!(w.run(&acquire("mine")), Applied::Done, "the holder may take it again");
+    assert_eq!(w.run(&release("other")), Applied::Conflict(None));
+    assert_eq!(w.run(&release("mine")), Applied::Done);
+    let free = stored(&w).unwrap();
+    assert_eq!((free.lock, free.items["k"].as_str()), (None, "1"));
+    assert_eq!(why(w.run(&release("mine"))), "variable doesn't hold a lock");
+    assert_eq!(w.run(&delete(None)), Applied::Done);
 }
 
 #[test]
@@ -252,6 +278,9 @@ fn the_first_root_key_stays_and_its_secret_is_in_no_row() {
         public: Bytes(vec![n; 32]),
         secret: secret.into(),
         wall_ns: WALL,
+        rotate: false,
+        publish_ns: 0,
+        full: false,
     };
     assert_eq!(w.run(&key(1, "c2VjcmV0")), Applied::Done);
     let at = w.index;

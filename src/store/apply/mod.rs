@@ -7,6 +7,7 @@ mod alloc;
 mod deployment;
 mod eval;
 mod job;
+mod keyring;
 mod moves;
 mod namespace;
 mod node;
@@ -16,6 +17,7 @@ mod reap;
 mod variable;
 
 use super::{Batch, StoreError};
+use crate::api::{RootKey, RootKeyMeta};
 use crate::command::{Applied, Command};
 use moves::Moves;
 
@@ -89,6 +91,13 @@ impl Batch<'_> {
             Command::VariableDelete { namespace, path, check } => {
                 self.variable_delete(index, namespace, path, *check)
             }
+            Command::VariableRekey { variables } => self.variable_rekey(index, variables),
+            Command::VariableAcquire { variable, wall_ns } => {
+                self.variable_acquire(index, variable, *wall_ns)
+            }
+            Command::VariableRelease { namespace, path, id, wall_ns } => {
+                self.variable_release(index, (namespace, path), id, *wall_ns)
+            }
             Command::NamespaceUpsert { namespace } => self.namespace_upsert(index, namespace),
             Command::NamespaceDelete { name, region } => self.namespace_delete(index, name, region),
             Command::NodePoolUpsert { pool } => self.node_pool_upsert(index, pool),
@@ -107,9 +116,18 @@ impl Batch<'_> {
                 Ok(if changed { Applied::Done } else { Applied::Nothing })
             }
             Command::Bootstrap { .. } => self.bootstrap(index),
-            Command::RootKey { id, public, secret, wall_ns } => {
-                self.root_key(index, id, public, secret, *wall_ns)
+            Command::RootKey { id, public, secret, wall_ns, rotate, publish_ns, full } => {
+                let meta = RootKeyMeta {
+                    create_time: *wall_ns,
+                    key_id: id.clone(),
+                    publish_time: *publish_ns,
+                    ..RootKeyMeta::default()
+                };
+                let key = RootKey { meta, public_key: public.clone() };
+                self.root_key(index, key, secret, *rotate, *full)
             }
+            Command::RootKeyState { id, state } => self.root_key_state(index, id, state),
+            Command::RootKeyDelete { ids } => self.root_key_delete(index, ids),
         }
     }
 }

@@ -1,12 +1,10 @@
-//! Configurations of the cluster, its keys, and what every cluster begins with.
+//! Configurations of the cluster, and what every cluster begins with.
 
-use crate::api::{
-    ApiError, Namespace, PreemptionConfig, RootKey, RootKeyMeta, SchedulerConfiguration, status,
-};
+use crate::api::{ApiError, Namespace, PreemptionConfig, SchedulerConfiguration, status};
 use crate::command::Applied;
 use crate::stdx::json::Bytes;
 use crate::store::schema::keys;
-use crate::store::{Batch, KEYRING, RowHead, SCHEDULER, StoreError, Table, splice};
+use crate::store::{Batch, RowHead, SCHEDULER, StoreError, Table, splice};
 
 /// Hash of the default namespace (contract: namespaces, test vector).
 const DEFAULT_NAMESPACE_HASH: &str = "C7UbjDwBK0dK8wQq7Izg7SJIzaV+lIo2X7wRtzY3pSw=";
@@ -84,35 +82,6 @@ impl Batch<'_> {
             };
             self.scheduler_config(index, &config, None)?;
         }
-        Ok(Applied::Done)
-    }
-
-    /// Stores a key that signs from now on. Nothing happens where one is active: two leaders may
-    /// both have found none.
-    pub(super) fn root_key(
-        &mut self,
-        index: u64,
-        id: &str,
-        public: &Bytes,
-        secret: &str,
-        wall_ns: i64,
-    ) -> Result<Applied, StoreError> {
-        if self.reader().signing_key()?.is_some() {
-            return Ok(Applied::Nothing);
-        }
-        let meta = RootKeyMeta {
-            algorithm: "aes256-gcm".to_owned(),
-            create_index: index,
-            create_time: wall_ns,
-            key_id: id.to_owned(),
-            modify_index: index,
-            publish_time: 0,
-            state: status::KEY_ACTIVE.to_owned(),
-        };
-        let row = RootKey { meta, public_key: public.clone() };
-        let key = keys::name(&format!("{KEYRING}{id}"));
-        self.put_secret(Table::Operator, &key, secret)?;
-        self.put(index, Table::Operator, &key, RowHead::plain(index, index), &row)?;
         Ok(Applied::Done)
     }
 }

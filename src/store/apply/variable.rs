@@ -1,6 +1,6 @@
 //! Variables: put and delete with check-and-set and locks.
 
-use crate::api::Variable;
+use crate::api::{ApiError, Variable};
 use crate::command::Applied;
 use crate::store::rows::RowHead;
 use crate::store::{Batch, Row, StoreError, Table, keys, splice, typed};
@@ -18,14 +18,87 @@ impl Batch<'_> {
         if conflicts(old, check) {
             return conflict(old);
         }
-        let (create_index, create_time) = match old {
+        let held = old.map(|row| lock_id(&row)).transpose()?.flatten();
+        let named = variable.lock.as_ref().map(|l| l.id.as_str());
+        if held.is_some() && held.as_deref() != named {
+            return Ok(Applied::Conflict(None));
+        }
+        // Whoever names a lock that is gone meant to hold it.
+        if held.is_none() && named.is_some() {
+            return Ok(Applied::Conflict(None));
+        }
+        self.put_variable(index, variable, wall_ns)
+    }
+
+    /// The lock is free, or held under the same id.
+    pub(super) fn variable_acquire(
+        &mut self,
+        index: u64,
+        variable: &Variable,
+        wall_ns: i64,
+    ) -> Result<Applied, StoreError> {
+        let key = keys::variable(&variable.namespace, &variable.path);
+        let old = self.reader().row(Table::Variable, &key)?;
+        let held = old.map(|row| lock_id(&row)).transpose()?.flatten();
+        let named = variable.lock.as_ref().map(|l| l.id.as_str());
+        if held.is_some() && held.as_deref() != named {
+            return Ok(Applied::Conflict(None));
+        }
+        self.put_variable(index, variable, wall_ns)
+    }
+
+    pub(super) fn variable_release(
+        &mut self,
+        index: u64,
+        (namespace, path): (&str, &str),
+        id: &str,
+        wall_ns: i64,
+    ) -> Result<Applied, StoreError> {
+        let refused = |why| Ok(Applied::Refused(ApiError::failed(why)));
+        let key = keys::variable(namespace, path);
+        let Some(row) = self.reader().row(Table::Variable, &key)? else {
+            return refused("variable doesn't exist");
+        };
+        match lock_id(&row)? {
+            None => return refused("variable doesn't hold a lock"),
+            Some(held) if held != id => return Ok(Applied::Conflict(None)),
+            Some(_) => {}
+        }
+        let mut variable: Variable = typed::decode(Table::Variable, row.json)?;
+        variable.lock = None;
+        self.put_variable(index, &variable, wall_ns)
+    }
+
+    /// Nothing that users see changes, so the stamps stay.
+    pub(super) fn variable_rekey(
+        &mut self,
+        index: u64,
+        variables: &[Variable],
+    ) -> Result<Applied, StoreError> {
+        let mut any = false;
+        for v in variables {
+            let key = keys::variable(&v.namespace, &v.path);
+            let Some(row) = self.reader().row(Table::Variable, &key)? else { continue };
+            if row.modify() == v.modify_index {
+                let head = row.head;
+                self.put(index, Table::Variable, &key, head, v)?;
+                any = true;
+            }
+        }
+        Ok(if any { Applied::Done } else { Applied::Nothing })
+    }
+
+    /// Writes a variable with new stamps; those of its creation stay.
+    fn put_variable(
+        &mut self,
+        index: u64,
+        variable: &Variable,
+        wall_ns: i64,
+    ) -> Result<Applied, StoreError> {
+        let key = keys::variable(&variable.namespace, &variable.path);
+        let (create_index, create_time) = match self.reader().row(Table::Variable, &key)? {
             None => (index, wall_ns),
             Some(row) => {
-                if let Some(held) = lock_id(&row)?
-                    && variable.lock.as_ref().is_none_or(|l| l.id != held)
-                {
-                    return Ok(Applied::Conflict(None));
-                }
                 let time = splice::number(row.json, "CreateTime");
                 (row.create(), time.ok_or_else(damaged)?)
             }
@@ -103,8 +176,14 @@ impl serde::Serialize for Stamped<'_> {
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("CreateIndex", &self.create_index)?;
         map.serialize_entry("CreateTime", &self.create_time)?;
+        if !v.data.0.is_empty() {
+            map.serialize_entry("Data", &v.data)?;
+        }
         if !v.items.is_empty() {
             map.serialize_entry("Items", &v.items)?;
+        }
+        if !v.key_id.is_empty() {
+            map.serialize_entry("KeyID", &v.key_id)?;
         }
         if let Some(lock) = &v.lock {
             map.serialize_entry("Lock", lock)?;
