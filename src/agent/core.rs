@@ -330,7 +330,11 @@ impl Core {
                 timestamp: Time(now.wall_ns),
                 ..NodeEvent::default()
             };
-            self.node_ready(now, reader, Some(event));
+            if self.node_ready(now, reader, Some(event)) {
+                // The servers took it for lost, and what it served with it.
+                self.client_input(now, ClientInput::ServerLost);
+                self.client_input(now, ClientInput::HeartbeatAck { ttl_ns });
+            }
         }
         let Some(server) = &mut self.server else { return Ok(false) };
         let mut commands = Vec::new();
@@ -499,12 +503,13 @@ impl Core {
         self.node_ready(now, reader, None);
     }
 
-    /// Marks this agent's node ready where it is not, and has the jobs looked at that may want it.
-    fn node_ready(&mut self, now: Now, reader: Reader<'_>, event: Option<NodeEvent>) {
+    /// Marks this agent's node ready, and has the jobs looked at that may want it; false where it
+    /// is ready.
+    fn node_ready(&mut self, now: Now, reader: Reader<'_>, event: Option<NodeEvent>) -> bool {
         let id = self.info.node_id.clone();
         let known = reader.node(&id).ok().flatten();
         if known.is_none_or(|n| n.status == status::NODE_READY) {
-            return;
+            return false;
         }
         let trigger = status::TRIGGER_NODE_UPDATE;
         let evals = node_evals(reader, &id, trigger, now.wall_ns, &mut *self.entropy);
@@ -516,6 +521,7 @@ impl Core {
             evals: evals.unwrap_or_default(),
         };
         self.propose(command, Waiter::Nobody);
+        true
     }
 
     /// Nothing was written, or nobody knows: whoever asked is told. With `keep`, what nobody waits

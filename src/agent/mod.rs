@@ -12,6 +12,7 @@ mod facts;
 mod files;
 mod front;
 mod mesh;
+mod probes;
 mod relay;
 mod run;
 mod serve;

@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::core::Core;
 use super::front::{CONNS, Front, LISTENERS, LISTENERS_MAX, TOKEN_SIGNALS};
+use super::probes::PROBES;
 use super::relay;
 use super::tasks::{TALKS, Tasks};
 use super::wires::{LINK_LISTENERS, LINK_LISTENERS_MAX, LINKS, Wires};
@@ -192,6 +193,8 @@ impl Loop {
                 let readable = event.is_readable() || hung_up;
                 let at = token & !CONNS;
                 self.front.ready(at, readable, hung_up, now, reader, &mut self.core);
+            } else if token & PROBES != 0 {
+                self.tasks.probes.ready(token & !PROBES, inputs);
             } else if token & TALKS != 0 {
                 self.tasks.ready(token & !TALKS, inputs);
             } else if event.token() == TOKEN_SIGNALS {

@@ -7,6 +7,7 @@ use std::path::Path;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
+use super::probes::Probes;
 use crate::client::exec_proto::{ExecutorCmd, ExecutorEvent, Handle, Lines, StartSpec, write_line};
 use crate::client::{AllocDirSpec, ClientEffect, ClientInput, TaskKey};
 use crate::os::{self, spawn};
@@ -27,6 +28,7 @@ struct Talk {
 pub(super) struct Tasks {
     talks: Slab<Talk>,
     by_task: BTreeMap<TaskKey, Key>,
+    pub(super) probes: Probes,
 }
 
 impl Tasks {
@@ -54,6 +56,10 @@ impl Tasks {
                 }
                 out.extend(alloc.map(ClientInput::Removed));
             }
+            ClientEffect::Probe { key, addr, request } => {
+                self.probes.begin(key, addr, request, registry, out);
+            }
+            ClientEffect::ProbeEnd(key) => self.probes.end(&key),
             // The core keeps these for itself.
             ClientEffect::Register(..)
             | ClientEffect::Heartbeat

@@ -39,6 +39,31 @@ pub struct Service {
     pub weights: Option<Box<ServiceWeights>>,
 }
 
+/// Where one instance of a service is to be reached, as its node registered it.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct ServiceRegistration {
+    /// May be empty.
+    pub address: String,
+    #[serde(rename = "AllocID")]
+    pub alloc_id: String,
+    pub create_index: u64,
+    pub datacenter: String,
+    /// `_nomad-task-<alloc>-<task, or group-<group>>-<service>-<port label>`
+    #[serde(rename = "ID")]
+    pub id: String,
+    #[serde(rename = "JobID")]
+    pub job_id: String,
+    pub modify_index: u64,
+    pub namespace: String,
+    #[serde(rename = "NodeID")]
+    pub node_id: String,
+    /// 0 when no port
+    pub port: i64,
+    pub service_name: String,
+    pub tags: List<String>,
+}
+
 /// `ServiceCheck` of the API; every field is always printed.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "PascalCase")]
@@ -110,4 +135,27 @@ pub struct ConsulConnect {
     pub sidecar_service: Option<Any>,
     pub sidecar_task: Option<Any>,
 }
+}
+
+/// What a check of a service last found.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CheckResult {
+    pub check: String,
+    /// Name of the allocation.
+    pub group: String,
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// `healthiness` or `readiness`
+    pub mode: &'static str,
+    pub output: String,
+    pub service: String,
+    /// `success`, `failure` or `pending`
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub status_code: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub task: String,
+    /// Seconds since the epoch.
+    pub timestamp: i64,
 }

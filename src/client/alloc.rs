@@ -15,8 +15,10 @@ use crate::api::status::{
 };
 use crate::api::{AllocDeploymentStatus, AllocNetworkStatus, Allocation, Job, TaskGroup};
 use crate::client::ClientEffect;
+use crate::client::checks::{Checks, ProbeEvent};
 use crate::client::exec_proto::ExecutorEvent;
 use crate::client::health::{self, Watch};
+use crate::client::services::Services;
 use crate::client::task::{Ctx, Spec, TaskMachine, TaskRow, Then};
 use crate::client::{events, files};
 use crate::command::AllocClientState;
@@ -78,6 +80,8 @@ pub(crate) struct AllocMachine {
     /// Allocations of this node that have to end first.
     pub(crate) waits: Vec<String>,
     watch: Option<Watch>,
+    pub(crate) services: Services,
+    pub(crate) checks: Checks,
     /// Collected on the servers: ends without a report.
     pub(crate) gone: bool,
     /// Stopped here because no server was to be reached for too long.
@@ -147,6 +151,8 @@ impl AllocMachine {
                 .cloned()
                 .collect(),
             watch: None,
+            services: Services::default(),
+            checks: Checks::default(),
             gone: false,
             cut_off: false,
             run_changed: true,
@@ -223,6 +229,31 @@ impl AllocMachine {
             self.run_changed = true;
         }
         self.each(ctx, |machine, spec, ctx| machine.timer(spec, ctx));
+        let alloc = Rc::clone(&self.alloc);
+        self.checks.timer(&alloc.id, ctx);
+        self.heed_checks(ctx);
+    }
+
+    /// How a probe of a check goes on.
+    pub(crate) fn probe(&mut self, check: &str, event: ProbeEvent, ctx: &mut Ctx<'_>) {
+        let alloc = Rc::clone(&self.alloc);
+        self.checks.probe(&alloc.id, check, event, ctx);
+        self.heed_checks(ctx);
+    }
+
+    /// Starts anew what its checks found broken.
+    fn heed_checks(&mut self, ctx: &mut Ctx<'_>) {
+        for (task, check) in std::mem::take(&mut self.checks.restarts) {
+            let reason = format!("healthcheck: check {check:?} unhealthy");
+            self.each(ctx, |machine, spec, ctx| {
+                let chosen =
+                    if task.is_empty() { machine.hook.is_empty() } else { machine.name() == task };
+                if chosen && machine.is_running() {
+                    let why = events::restart_signaled(ctx.now.wall_ns, &reason);
+                    machine.stop(Then::Judge, Some(why), true, spec, ctx);
+                }
+            });
+        }
         self.advance(ctx);
     }
 
@@ -234,7 +265,7 @@ impl AllocMachine {
         let watch = self.watch.filter(|_| !self.must_stop()).map(|w| w.deadline());
         let held = if let Hold::Until(at) = self.hold { Some(at) } else { None };
         let tasks = self.tasks.iter().filter_map(TaskMachine::deadline);
-        tasks.chain(self.run_until).chain(held).chain(watch).min()
+        tasks.chain(self.run_until).chain(held).chain(watch).chain(self.checks.deadline()).min()
     }
 
     /// All tasks are dead; nothing happens any more.
@@ -275,8 +306,25 @@ impl AllocMachine {
                 break;
             }
         }
+        self.serve(&alloc, &job, group, ctx);
         self.judge(ctx);
         self.report |= self.tasks.iter().any(|t| t.changed);
+    }
+
+    /// Offers what the tasks that run have to offer, and has it checked.
+    fn serve(&mut self, alloc: &Allocation, job: &Job, group: &TaskGroup, ctx: &mut Ctx<'_>) {
+        let stays = !self.must_stop();
+        let running = self.tasks.iter().map(|t| (t.name(), stays && t.serves())).collect();
+        let group_up = stays && self.mains().any(TaskMachine::serves);
+        let at = (alloc, job, group);
+        if let Some(checks) = self.services.update(at, group_up, &running, ctx) {
+            self.checks.set(&alloc.id, checks, ctx);
+            if self.services.news {
+                self.report = true;
+                // Others wait to find it.
+                self.reported = "";
+            }
+        }
     }
 
     fn cause(&self) -> Cause {
@@ -425,13 +473,16 @@ impl AllocMachine {
             POSTSTART if !t.sidecar => t.is_running() || (t.is_dead() && !t.state.failed),
             _ => t.state.state == TASK_RUNNING,
         });
+        let served = !watch.terms.checks || self.checks.healthy();
         let failed = self.tasks.iter().any(|t| t.state.failed);
         let ended = self.mains().all(TaskMachine::is_dead);
-        let verdict = watch.judge(good, failed || ended, ctx.now.mono_ns);
+        let verdict = watch.judge(good && served, failed || ended, ctx.now.mono_ns);
         self.watch = if verdict.is_some() { None } else { Some(watch) };
         if verdict == Some(false) && watch.terms.deployment {
             let text = if failed || ended {
                 "Unhealthy because of failed task".to_owned()
+            } else if good && !served {
+                "Services not healthy by deadline".to_owned()
             } else if good {
                 let least = i64::try_from(watch.terms.min_healthy).unwrap_or(i64::MAX);
                 format!(
@@ -495,6 +546,7 @@ impl AllocMachine {
                 .collect(),
             deployment_status,
             network_status: Some(AllocNetworkStatus::default()),
+            services: self.services.news.then(|| self.services.offered.clone()),
         }
     }
 

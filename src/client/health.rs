@@ -9,6 +9,8 @@ use crate::api::{Allocation, Job, TaskGroup};
 pub(crate) struct Terms {
     pub(crate) min_healthy: u64,
     pub(crate) deadline: u64,
+    /// The checks of its services count too.
+    pub(crate) checks: bool,
     /// Part of a deployment, whose users see a reason where it fails.
     pub(crate) deployment: bool,
 }
@@ -31,6 +33,7 @@ pub(crate) fn terms(alloc: &Allocation, job: &Job, group: &TaskGroup) -> Option<
     Some(Terms {
         min_healthy: ns(min_healthy, MIN_HEALTHY_NS),
         deadline: ns(deadline, DEADLINE_NS),
+        checks: check != Some("task_states"),
         deployment: !alloc.deployment_id.is_empty(),
     })
 }
@@ -78,7 +81,7 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::new(Terms { min_healthy: 10, deadline: 100, deployment: true }, 1000)
+        Watch::new(Terms { min_healthy: 10, deadline: 100, checks: true, deployment: true }, 1000)
     }
 
     #[test]

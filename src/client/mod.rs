@@ -5,6 +5,7 @@
 //! must survive the agent is a node-local row, written before anything that relies on it.
 
 mod alloc;
+mod checks;
 pub mod driver;
 pub mod env;
 pub mod events;
@@ -20,12 +21,14 @@ pub mod interpolate;
 mod meta;
 mod persist;
 pub mod restart;
+mod services;
 mod task;
 #[cfg(test)]
 mod tests;
 mod types;
 pub mod usage;
 
+pub use checks::ProbeEvent;
 pub use types::{AllocDirSpec, ClientConfig, ClientEffect, ClientInput, ClientRequest, TaskKey};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +116,9 @@ impl Client {
             }
             ClientInput::Allocs(allocs) => self.pulled(&allocs, now, &mut effects),
             ClientInput::Executor(key, event) => self.executor(&key, event, now, &mut effects),
+            ClientInput::Probe((alloc, check), event) => {
+                self.with(&alloc, now, &mut effects, |m, ctx| m.probe(&check, event, ctx));
+            }
             ClientInput::Timer => self.timer(now, &mut effects),
             ClientInput::DirBuilt(id, result) => {
                 self.with(&id, now, &mut effects, |m, ctx| m.dirs_built(result, ctx));
@@ -225,6 +231,7 @@ impl Client {
     fn report_all(&mut self, now: Now) {
         for machine in self.allocs.values_mut() {
             machine.report = true;
+            machine.services.news |= machine.services.is_used();
         }
         self.flush_at = Some(now.mono_ns);
     }
@@ -329,6 +336,11 @@ impl Client {
                 Some(Ok(Vec::new()))
             }
             ClientRequest::Stats { alloc, task } => self.stats(token, &alloc, &task, now, effects),
+            ClientRequest::Checks { alloc } => {
+                let machine = self.allocs.get(&alloc);
+                let results = machine.map(|m| m.checks.results(&m.alloc.name));
+                Some(results.ok_or_else(|| unknown_alloc(&alloc)))
+            }
             ClientRequest::HostStats(facts) => {
                 let mhz = core_mhz(&self.node);
                 let sample = HostSample::read(&facts);
@@ -532,6 +544,7 @@ impl Client {
             machine.report = false;
             machine.reported = machine.status().0;
             updates.push(machine.client_state());
+            machine.services.news = false;
         }
         if !updates.is_empty() {
             effects.push(ClientEffect::Update(updates));

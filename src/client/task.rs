@@ -86,6 +86,8 @@ pub(crate) enum Then {
     Restart,
     /// Wait for its turn again.
     Rearm,
+    /// What the policy for restarts says of a failure.
+    Judge,
 }
 
 /// A mock's run: its next event and when.
@@ -221,6 +223,12 @@ impl TaskMachine {
 
     pub(crate) fn is_running(&self) -> bool {
         self.phase == Phase::Running
+    }
+
+    /// Does its work, as far as is known: also while its executor is looked for.
+    pub(crate) fn serves(&self) -> bool {
+        let known = matches!(self.phase, Phase::Running | Phase::Adopting);
+        known && self.state.state == TASK_RUNNING && !self.stop_when_started
     }
 
     /// Has an executor, as far as is known.
@@ -393,19 +401,20 @@ impl TaskMachine {
         let stopping = self.is_stopping();
         self.release(ctx);
         self.stop_when_started = false;
-        if stopping {
-            return match self.then {
-                Then::Die => {
-                    self.event(events::killed(ctx.now.wall_ns, ""));
-                    self.die(false, ctx.now);
-                }
-                Then::Restart => self.back_off(0, "", false, ctx.now),
-                Then::Rearm => {
-                    self.back_off(0, "", false, ctx.now);
-                    self.phase = Phase::Waiting;
-                }
-            };
-        }
+        let end = match self.then {
+            _ if !stopping => end,
+            Then::Die => {
+                self.event(events::killed(ctx.now.wall_ns, ""));
+                return self.die(false, ctx.now);
+            }
+            Then::Restart => return self.back_off(0, "", false, ctx.now),
+            Then::Rearm => {
+                self.back_off(0, "", false, ctx.now);
+                self.phase = Phase::Waiting;
+                return;
+            }
+            Then::Judge => End::Exit { success: false },
+        };
         let policy = policy(spec);
         let on_success = restart::restarts_on_success(&spec.job.kind, &self.hook, self.sidecar);
         let jitter = ctx.random();

@@ -4,6 +4,7 @@
 //! and lets a test say how tasks start and end.
 
 mod random;
+mod services;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -30,6 +31,8 @@ struct World {
     /// Everything else that was asked for, in order.
     log: Vec<String>,
     replies: BTreeMap<u64, Result<String, ApiError>>,
+    /// Open connections of checks: to where, and what was sent.
+    probes: BTreeMap<TaskKey, (String, String)>,
     /// Starts are answered by `Started` at once.
     obedient: bool,
     dirs_fail: bool,
@@ -63,6 +66,7 @@ impl World {
             starts: Vec::new(),
             log: Vec::new(),
             replies: BTreeMap::new(),
+            probes: BTreeMap::new(),
             obedient: true,
             dirs_fail: false,
         };
@@ -101,7 +105,11 @@ impl World {
             }
             ClientEffect::Update(updates) => {
                 self.reports += 1;
-                self.server.extend(updates.into_iter().map(|u| (u.id.clone(), u)));
+                for mut update in updates {
+                    let old = self.server.remove(&update.id);
+                    update.services = update.services.or(old.and_then(|o| o.services));
+                    self.server.insert(update.id.clone(), update);
+                }
             }
             ClientEffect::BuildDirs(spec) => {
                 let result = if self.dirs_fail { Err("disk full".to_owned()) } else { Ok(()) };
@@ -133,6 +141,14 @@ impl World {
             },
             ClientEffect::Adopt(key, handle) => {
                 self.log.push(format!("adopt {} {}", key.1, handle.pid));
+            }
+            ClientEffect::Probe { key, addr, request } => {
+                let request = String::from_utf8(request).unwrap();
+                let open = self.probes.insert(key, (addr.to_string(), request));
+                assert_eq!(open, None, "one probe at a time");
+            }
+            ClientEffect::ProbeEnd(key) => {
+                self.probes.remove(&key);
             }
             ClientEffect::RemoveTree { path, alloc: Some(id) } => {
                 self.log.push(format!("remove {path}"));

@@ -1,8 +1,10 @@
 //! What goes into the node agent and what comes out of it.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::api::{Allocation, ApiError, Node};
+use crate::client::checks::ProbeEvent;
 use crate::client::exec_proto::{ExecutorCmd, ExecutorEvent, Handle, StartSpec};
 use crate::client::usage::HostFacts;
 use crate::command::AllocClientState;
@@ -57,6 +59,8 @@ pub enum ClientInput {
     /// servers.
     Allocs(Vec<Rc<Allocation>>),
     Executor(TaskKey, ExecutorEvent),
+    /// How a probe goes on, by allocation and check.
+    Probe(TaskKey, ProbeEvent),
     /// A deadline of `Client::deadline` has come.
     Timer,
     /// Answer to `BuildDirs`.
@@ -93,6 +97,10 @@ pub enum ClientRequest {
         alloc: String,
         task: String,
     },
+    /// Results of the checks of an allocation's services.
+    Checks {
+        alloc: String,
+    },
     /// The machine's figures; the agent reads the files.
     HostStats(Box<HostFacts>),
     MetaGet,
@@ -117,6 +125,14 @@ pub enum ClientEffect {
     Executor(TaskKey, ExecutorCmd),
     /// Find the executor of an earlier run of the agent; answered by `Started`, `Exited` or `Lost`.
     Adopt(TaskKey, Handle),
+    /// Connect, send what there is to send, and tell what comes back, by allocation and check.
+    Probe {
+        key: TaskKey,
+        addr: SocketAddr,
+        request: Vec<u8>,
+    },
+    /// The probe is of no more interest.
+    ProbeEnd(TaskKey),
     /// Remove a directory with all below it, also when it is not there. With an allocation's id
     /// it is answered by `Removed`.
     RemoveTree {

@@ -6,7 +6,8 @@
 use crate::api::{
     AllocDeploymentStatus, AllocNetworkStatus, AllocState, Allocation, Deployment,
     DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, Job, JobSubmission, JobVersionTag,
-    Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration, TaskState, Variable,
+    Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration, ServiceRegistration, TaskState,
+    Variable,
 };
 use crate::stdx::json::Bytes;
 use crate::stdx::json::{choices, records};
@@ -98,6 +99,11 @@ pub enum Command {
         updates: Vec<AllocClientState>,
         evals: Vec<Evaluation>,
         wall_ns: i64,
+    },
+    /// Forgets one registration, whichever service it is of.
+    ServiceDelete {
+        namespace: String,
+        id: String,
     },
     /// Wishes of operators for allocations (stop, reschedule, migrate).
     AllocTransition {
@@ -280,6 +286,8 @@ pub struct AllocClientState {
     pub task_states: std::collections::BTreeMap<String, TaskState>,
     pub deployment_status: Option<AllocDeploymentStatus>,
     pub network_status: Option<AllocNetworkStatus>,
+    /// All that the allocation registers now; `None`: as last told.
+    pub services: Option<Vec<ServiceRegistration>>,
 }
 }
 

@@ -7,6 +7,7 @@ pub mod gzip;
 mod head;
 pub mod query;
 pub mod reply;
+pub mod response;
 
 pub use conn::Conn;
 pub use head::{Method, Request};

@@ -16,19 +16,6 @@ fn empty_list(ctx: &Ctx<'_>, table: Table) -> Result {
     Ok(Answer::bytes(b"[]".to_vec()).query(index).watching(watch).into())
 }
 
-/// `/v1/services`
-pub(super) fn services(ctx: &mut Ctx<'_>) -> Result {
-    empty_list(ctx, Table::Service)
-}
-
-/// `/v1/service/*`: no service registers itself yet.
-pub(super) fn service(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.is_delete() {
-        return Err(not_served("Deregistering of services"));
-    }
-    empty_list(ctx, Table::Service)
-}
-
 /// `/v1/scaling/policies`
 pub(super) fn scaling_policies(ctx: &mut Ctx<'_>) -> Result {
     empty_list(ctx, Table::ScalingPolicy)

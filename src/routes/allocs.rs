@@ -1,9 +1,10 @@
 //! `/v1/allocation/*`. The list is in `list`.
 
-use super::jobs::services_where;
 use super::params::bool_param;
+use super::services::of_allocs;
 use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method, not_served, uuid_key};
 use crate::api::{AllocStopResponse, ApiError, DesiredTransition, Evaluation, status};
+use crate::client::ClientRequest;
 use crate::command::{Applied, Command};
 use crate::http::Query;
 use crate::store::Table;
@@ -102,11 +103,10 @@ fn services(ctx: &Ctx<'_>, id: &str) -> Result {
         let answer = Answer::text(404, "allocation not found").query(index);
         return Ok(answer.watching(watch).into());
     }
-    Ok(services_where(ctx.reader, namespace, |s| s.alloc_id == id)?.into())
+    Ok(of_allocs(ctx.reader, &[key])?.into())
 }
 
-/// Results of the checks of an allocation's services; any method will do. No check runs yet, so
-/// there are none.
+/// Results of the checks of an allocation's services; any method will do.
 fn checks(ctx: &Ctx<'_>, id: &str) -> Result {
     let Some(alloc) = ctx.reader.alloc(id)? else {
         return Err(ApiError::not_found(format!("Unknown allocation {id:?}")));
@@ -117,5 +117,5 @@ fn checks(ctx: &Ctx<'_>, id: &str) -> Result {
     if alloc.node_id != ctx.agent.node_id {
         return Err(not_served("Asking other nodes for the results of checks"));
     }
-    Ok(Answer::bytes(b"null".to_vec()).into())
+    Ok(Outcome::Client(ClientRequest::Checks { alloc: id.to_owned() }))
 }

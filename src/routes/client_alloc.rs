@@ -1,6 +1,6 @@
 //! `/v1/client/*` but for files: what is asked of the node itself.
 
-use super::{Answer, Ctx, FilesRequest, Outcome, invalid_method, not_served, uuid_key};
+use super::{Ctx, FilesRequest, Outcome, invalid_method, not_served, uuid_key};
 use crate::api::ApiError;
 use crate::client::ClientRequest;
 use crate::http::{Method, Query};
@@ -30,8 +30,7 @@ pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
         }
         "checks" => {
             here(ctx, &alloc)?;
-            // No service has checks yet, so none has results.
-            Ok(Answer::bytes(b"null".to_vec()).into())
+            Ok(Outcome::Client(ClientRequest::Checks { alloc }))
         }
         "exec" => Err(not_served("Running commands inside of tasks")),
         "snapshot" => Err(not_served("Moving the data of allocations between nodes")),

@@ -24,6 +24,7 @@ mod page;
 pub mod params;
 mod pools;
 mod servers;
+mod services;
 pub mod table;
 mod variables;
 

@@ -5,7 +5,7 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, keyring, list, namespaces, nodes, pools, servers, variables,
+    jobs, keyring, list, namespaces, nodes, pools, servers, services, variables,
 };
 use crate::api::ApiError;
 
@@ -116,8 +116,8 @@ pub const ROUTES: &[Route] = &[
     r("/v1/search/fuzzy", absent::search),
     r("/v1/sentinel/policies", absent::enterprise),
     r("/v1/sentinel/policy/", absent::enterprise),
-    r("/v1/service/", absent::service),
-    r("/v1/services", absent::services),
+    r("/v1/service/", services::one),
+    r("/v1/services", services::names),
     r("/v1/status/leader", servers::status_leader),
     r("/v1/status/peers", servers::status_peers),
     r("/v1/system/gc", cluster::system_gc),

@@ -116,7 +116,7 @@ impl<'t> Reader<'t> {
         Ok(Created { keys: self.index_keys(&prefix, start.as_deref(), reverse)? })
     }
 
-    fn index_keys(
+    pub(super) fn index_keys(
         &self,
         prefix: &[u8],
         start: Option<&[u8]>,

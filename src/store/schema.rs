@@ -209,6 +209,8 @@ pub(super) mod ix {
     pub(crate) const EVAL_JOB: u8 = 4;
     /// job ‖ NUL ‖ terminal (0 or 1) ‖ id → nothing.
     pub(crate) const DEPLOYMENT_JOB: u8 = 5;
+    /// allocation ‖ row key → nothing.
+    pub(crate) const SERVICE_ALLOC: u8 = 6;
 
     pub(crate) fn created(table: Table, create: u64, id: &[u8]) -> Vec<u8> {
         let mut k = created_prefix(table);
@@ -243,6 +245,11 @@ pub(super) mod ix {
         k.push(u8::from(terminal));
         k.extend_from_slice(id);
         k
+    }
+
+    /// All registrations of one allocation.
+    pub(crate) fn services_of(alloc: &[u8; 16]) -> Vec<u8> {
+        [&[SERVICE_ALLOC][..], alloc].concat()
     }
 
     pub(crate) fn by_node(node: &[u8], terminal: bool, id: &[u8]) -> Vec<u8> {
@@ -289,6 +296,22 @@ pub mod keys {
     pub fn submission(namespace: &str, id: &str, version: u64) -> Vec<u8> {
         let mut k = job_versions(namespace, id);
         k.extend_from_slice(&version.to_be_bytes());
+        k
+    }
+
+    /// A registration: ordered by namespace, service, id.
+    pub fn service(namespace: &str, name: &str, id: &str) -> Vec<u8> {
+        let mut k = services(namespace, name);
+        let id = short(id, k.len());
+        k.extend_from_slice(id.as_bytes());
+        k
+    }
+
+    /// What the keys of all registrations of a service begin with; also what a watch on the
+    /// service waits for.
+    pub fn services(namespace: &str, name: &str) -> Vec<u8> {
+        let mut k = job(namespace, name);
+        k.push(0);
         k
     }
 

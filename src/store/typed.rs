@@ -179,6 +179,16 @@ impl<'t> Reader<'t> {
         Ok(ids)
     }
 
+    /// The keys of the registrations of an allocation's services, in order.
+    pub fn service_keys(&self, alloc: &[u8; 16]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let prefix = ix::services_of(alloc);
+        let mut out = Vec::new();
+        for pair in self.index_keys(&prefix, None, false)? {
+            out.push(pair?.0.get(prefix.len()..).unwrap_or_default().to_vec());
+        }
+        Ok(out)
+    }
+
     fn allocs(&self, prefix: &[u8]) -> Result<Vec<Allocation>, StoreError> {
         let mut ids = self.ids(prefix)?;
         ids.sort_unstable();

@@ -6,6 +6,7 @@ mod jobs;
 mod nodes;
 mod plans;
 mod rest;
+mod services;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

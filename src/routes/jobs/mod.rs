@@ -11,7 +11,7 @@ mod statuses;
 mod stop;
 mod versions;
 
-pub(super) use read::{alloc_stubs, services_where};
+pub(super) use read::alloc_stubs;
 pub(super) use register::validate;
 pub(super) use statuses::statuses;
 

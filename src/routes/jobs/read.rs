@@ -8,8 +8,9 @@ use crate::api::{Action, ApiError, Deployment, Evaluation};
 use crate::http::Query;
 use crate::jobspec::diff;
 use crate::routes::params::bool_param;
+use crate::routes::services::of_allocs;
 use crate::routes::{Answer, Watch};
-use crate::stdx::json::{self, List, records};
+use crate::stdx::json::{self, List};
 use crate::stdx::parse_bool;
 use crate::store::rows::AllocHead;
 use crate::store::{Reader, Table, keys, splice};
@@ -201,44 +202,8 @@ pub(super) fn services(ctx: &mut Ctx<'_>, id: &str) -> Result {
         let watch = Watch::Row(Table::Job, key.into());
         return Ok(Answer::text(404, "job not found").query(0).watching(watch).into());
     }
-    let list = services_where(ctx.reader, &ctx.params.namespace, |s| s.job_id == id)?;
-    Ok(list.into())
-}
-
-records! {
-/// Which services a list shows.
-#[derive(Default)]
-#[serde(rename_all = "PascalCase")]
-pub(in crate::routes) struct ServiceOwner {
-    #[serde(rename = "JobID")]
-    pub(in crate::routes) job_id: String,
-    #[serde(rename = "AllocID")]
-    pub(in crate::routes) alloc_id: String,
-    pub(in crate::routes) namespace: String,
-}
-}
-
-/// The registrations of a namespace that pass.
-pub(in crate::routes) fn services_where(
-    reader: Reader<'_>,
-    namespace: &str,
-    wants: impl Fn(&ServiceOwner) -> bool,
-) -> Result<Answer> {
-    let mut body = vec![b'['];
-    for pair in reader.scan(Table::Service, &[], None, false)? {
-        let (_, row) = pair?;
-        let Ok(owner) = json::decode::<ServiceOwner>(row.json) else { continue };
-        if owner.namespace != namespace || !wants(&owner) {
-            continue;
-        }
-        if body.len() > 1 {
-            body.push(b',');
-        }
-        body.extend_from_slice(row.json);
-    }
-    body.push(b']');
-    let watch = Watch::Tables(Table::Service.bit());
-    Ok(Answer::bytes(body).query(reader.table_index(Table::Service)).watching(watch))
+    let allocs = ctx.reader.alloc_ids_by_job(&ctx.params.namespace, id)?;
+    Ok(of_allocs(ctx.reader, &allocs)?.into())
 }
 
 /// An action with the task that it runs in.

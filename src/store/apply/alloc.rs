@@ -60,6 +60,7 @@ impl Batch<'_> {
         }
         moves.job(&alloc.namespace, &alloc.job_id);
         if now.client_terminal() && was.is_some_and(|w| !w.client_terminal()) {
+            self.drop_services(index, &key)?;
             self.touched.nodes_freed.insert(alloc.node_id.clone());
         }
         if by == By::Server {
@@ -171,6 +172,11 @@ impl Batch<'_> {
             if changed {
                 nodes.insert(head.node);
             }
+            if let Some(services) = &update.services
+                && self.serves(&key)?
+            {
+                self.put_services(index, &key, services)?;
+            }
             if let Some((was, now, at)) = healthy
                 && head.deployment != [0; 16]
             {
@@ -184,6 +190,12 @@ impl Batch<'_> {
         self.put_evals(index, evals, &mut moves)?;
         self.settle(index, moves)?;
         Ok(Applied::Done)
+    }
+
+    /// Whether the allocation may be found by others: not after its end.
+    fn serves(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let row = self.reader().row(Table::Alloc, key)?;
+        Ok(row.is_some_and(|r| !r.alloc().client_terminal()))
     }
 
     fn group_of(&self, key: &[u8]) -> Result<String, StoreError> {

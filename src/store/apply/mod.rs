@@ -14,6 +14,7 @@ mod node;
 mod operator;
 mod plan;
 mod reap;
+mod service;
 mod variable;
 
 use super::{Batch, StoreError};
@@ -82,6 +83,7 @@ impl Batch<'_> {
             Command::AllocClientUpdate { updates, evals, wall_ns } => {
                 self.alloc_client_update(index, updates, evals, *wall_ns)
             }
+            Command::ServiceDelete { namespace, id } => self.service_delete(index, namespace, id),
             Command::AllocTransition { transitions, evals, wall_ns } => {
                 self.alloc_transition(index, transitions, evals, *wall_ns)
             }

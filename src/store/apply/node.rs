@@ -76,6 +76,9 @@ impl Batch<'_> {
         wall_ns: i64,
         evals: &[Evaluation],
     ) -> Result<Applied, StoreError> {
+        if matches!(NodeStatus::of(to), NodeStatus::Down | NodeStatus::Disconnected) {
+            self.drop_services_of_node(index, id)?;
+        }
         self.change_node(index, id, evals, |node| {
             if node.status != to {
                 to.clone_into(&mut node.status);
@@ -154,6 +157,7 @@ impl Batch<'_> {
         self.del_secret(Table::Node, &key)?;
         let there = self.delete(index, Table::Node, &key)?;
         if there {
+            self.drop_services_of_node(index, id)?;
             self.touched.nodes_changed.insert(id.to_owned());
             self.touched.nodes_allocs.insert(id.to_owned());
         }

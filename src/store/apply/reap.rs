@@ -46,6 +46,7 @@ impl Batch<'_> {
         let Some(row) = self.reader().row(Table::Alloc, &key)? else { return Ok(false) };
         let (head, create) = (row.alloc(), row.create());
         let (namespace, job) = owner(row.json);
+        self.drop_services(index, &key)?;
         self.delete(index, Table::Alloc, &key)?;
         self.del_ix(&ix::created(Table::Alloc, create, &key))?;
         self.del_ix(&ix::by_job(ix::ALLOC_JOB, &namespace, &job, head.terminal(), &key))?;
