@@ -119,7 +119,7 @@ impl Probe {
 /// Reads at a time. More than head and body of an answer are allowed to have.
 const READS_MAX: usize = 8;
 /// Tokens of probes lie above those of conversations.
-pub(super) const PROBES: usize = 1 << 50;
+pub(super) const PROBES: usize = 1 << 51;
 
 fn token(key: Key) -> Token {
     Token(PROBES | key.index as usize)
