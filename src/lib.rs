@@ -31,6 +31,7 @@ pub mod cli;
 pub mod client;
 pub mod command;
 pub mod executor;
+pub mod hcl;
 pub mod http;
 pub mod jobspec;
 pub mod limits;

@@ -141,3 +141,14 @@ pub const RELAY_HOPS_MAX: u64 = 4;
 pub const LEADER_WAIT_NS: u64 = 5 * SECOND;
 /// How often a leader looks after the membership while it is not as it should be, in nanoseconds.
 pub const MEMBERS_CHECK_NS: u64 = SECOND / 5;
+
+// ---- HCL ----------------------------------------------------------------------------------------
+
+/// Longest text in HCL, in bytes. Source: the reference discards sources over 1 MB.
+pub const HCL_BYTES_MAX: usize = 1 << 20;
+/// Mistakes told of one text; more would not be read.
+pub const HCL_ERRORS_MAX: usize = 10;
+/// Steps of one evaluation: a job of a thousand lines takes about ten thousand.
+pub const HCL_STEPS_MAX: u64 = 1_000_000;
+/// Text that the values of one evaluation may hold together, in bytes.
+pub const HCL_VALUE_BYTES_MAX: usize = 8 << 20;

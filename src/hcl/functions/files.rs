@@ -1,0 +1,24 @@
+//! Functions that look at files: only where the text is the user's own, never on a server.
+
+use serde_json::Value;
+
+use super::{Result, text};
+use crate::hcl::eval::Files;
+
+pub(super) const NAMES: [&str; 7] =
+    ["abspath", "basename", "dirname", "file", "filebase64", "fileexists", "pathexpand"];
+
+pub(super) fn call(name: &str, args: &[Value], files: Files<'_>) -> Result {
+    let read = files.ok_or("filesystem function disabled")?;
+    let path = text(args, 0)?;
+    let (folder, last) = path.rsplit_once('/').unwrap_or((".", &path));
+    Ok(match name {
+        "basename" => last.into(),
+        "dirname" => (if folder.is_empty() { "/" } else { folder }).into(),
+        "fileexists" => read(&path).is_ok().into(),
+        "file" => String::from_utf8(read(&path)?).map_err(|_| "it is not text")?.into(),
+        "filebase64" => super::digest::encode64(&read(&path)?).into(),
+        // Where a job file is read, paths are as the user wrote them: absolute, or from here.
+        _ => path.into(),
+    })
+}
