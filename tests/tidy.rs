@@ -15,7 +15,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("link", &["raft"]),
     ("http", &[]),
     ("bexpr", &[]),
-    ("jobspec", &["api"]),
+    ("hcl", &[]),
+    ("jobspec", &["api", "hcl"]),
     ("store", &["api", "command", "raft", "sched::fit"]),
     ("sched", &["api", "command"]),
     ("server", &["api", "command", "raft", "sched", "store"]),
@@ -23,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("routes", &["api", "bexpr", "client", "command", "http", "jobspec", "server", "store"]),
     ("os", &["client::exec_proto"]),
     ("executor", &["client::exec_proto", "os"]),
-    ("cli", &["agent", "api"]),
+    ("cli", &["agent", "api", "hcl", "jobspec::hcl"]),
     (
         "agent",
         &[

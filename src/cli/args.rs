@@ -26,7 +26,7 @@ pub(super) const fn valued(name: &'static str, value: &'static str, help: &'stat
 /// What a command was called with.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Args {
-    given: BTreeMap<&'static str, String>,
+    given: BTreeMap<&'static str, Vec<String>>,
     pub(super) positionals: Vec<String>,
     /// `-h` or `-help` was among the flags.
     pub(super) help: bool,
@@ -74,19 +74,24 @@ impl Args {
             if flag.value.is_empty() && parse_bool(&value).is_none() {
                 return Err(format!("invalid boolean value {value:?} for -{name}"));
             }
-            out.given.insert(flag.name, value);
+            out.given.entry(flag.name).or_default().push(value);
         }
         Ok(out)
     }
 
     /// Whether a switch is on.
     pub(super) fn on(&self, name: &str) -> bool {
-        self.given.get(name).and_then(|v| parse_bool(v)).unwrap_or(false)
+        self.value(name).and_then(parse_bool).unwrap_or(false)
     }
 
     /// The value of a flag, where it was given.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.given.get(name).map(String::as_str)
+        self.given.get(name)?.last().map(String::as_str)
+    }
+
+    /// All values of a flag that may be repeated, in order.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.given.get(name).into_iter().flatten().map(String::as_str)
     }
 
     /// A value that must be a whole number.

@@ -1,23 +1,19 @@
 //! `job run` and `job stop`.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-
 use super::args::Args;
 use super::find::{self, Found};
 use super::http::{Query, escape};
+use super::jobfile::JobFile;
 use super::monitor::Monitor;
 use super::{Session, Stop, failed};
 use crate::api::{JobDeregisterResponse, JobRegisterResponse};
-use crate::stdx::json::{self, Raw};
 
 /// Submits a job and follows it.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     let [path] = args.positionals.as_slice() else {
         return Err(Stop::Usage("This command takes one argument: <path>".to_owned()));
     };
-    let source = read_source(path).map_err(|e| format!("Error getting job struct: {e}"))?;
-    let job = Job::read(&source).map_err(|e| format!("Error getting job struct: {e}"))?;
+    let job = JobFile::read(path, args).map_err(|e| format!("Error getting job struct: {e}"))?;
     if args.on("output") {
         session.json(&format!("{{\"Job\":{}}}", job.json));
         return Ok(0);
@@ -26,7 +22,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     if namespace.is_empty() {
         session.api.namespace.clone_from(&job.namespace);
     }
-    let body = submission(&job, &source, args)?;
+    let body = submission(&job, args)?;
     let query = Query::default();
     let answer: JobRegisterResponse = session
         .api
@@ -106,7 +102,7 @@ fn stop_one(session: &mut Session<'_>, args: &Args, id: &str) -> Result<i32, Sto
 }
 
 /// The body of the registration, with the source for the job's page.
-fn submission(job: &Job, source: &str, args: &Args) -> Result<String, Stop> {
+fn submission(job: &JobFile, args: &Args) -> Result<String, Stop> {
     let mut body = format!("{{\"Job\":{}", job.json);
     if let Some(index) = args.number("check-index").map_err(Stop::Usage)? {
         body.push_str(&format!(",\"EnforceIndex\":true,\"JobModifyIndex\":{index}"));
@@ -121,72 +117,6 @@ fn submission(job: &Job, source: &str, args: &Args) -> Result<String, Stop> {
             body.push_str(&format!(",\"{field}\":true"));
         }
     }
-    let source = serde_json::to_string(source).map_err(|e| e.to_string())?;
-    body.push_str(&format!(",\"Submission\":{{\"Format\":\"json\",\"Source\":{source}}}}}"));
+    body.push_str(&format!(",\"Submission\":{}}}", job.submission));
     Ok(body)
-}
-
-fn read_source(path: &str) -> Result<String, String> {
-    let mut text = String::new();
-    if path == "-" {
-        std::io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
-    } else if path.starts_with("http://") || path.starts_with("https://") {
-        return Err("addresses are not supported by this version, fetch the file first".into());
-    } else {
-        text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
-    }
-    Ok(text)
-}
-
-/// A job as it was written, and what the command needs to know of it.
-#[derive(Debug, PartialEq)]
-struct Job {
-    json: String,
-    namespace: String,
-}
-
-impl Job {
-    /// From `{"Job":{…}}` or the job alone.
-    fn read(source: &str) -> Result<Self, String> {
-        if !source.trim_start().starts_with('{') {
-            return Err("HCL job files are not supported by this version, write the job as JSON \
-                        (an object with \"ID\", \"TaskGroups\" …, alone or under \"Job\")"
-                .to_owned());
-        }
-        let outer = object(source)?;
-        let wrapped = field(&outer, "Job");
-        let json = wrapped.map_or_else(|| source.trim().to_owned(), str::to_owned);
-        let job = object(&json)?;
-        if field(&job, "ID").is_none() {
-            return Err("the job has no \"ID\"".to_owned());
-        }
-        let text = |raw: &str| json::decode::<String>(raw.as_bytes()).ok();
-        let namespace = field(&job, "Namespace").and_then(text).unwrap_or_default();
-        Ok(Self { json, namespace })
-    }
-}
-
-fn object(text: &str) -> Result<BTreeMap<String, Raw>, String> {
-    json::decode_whole(text.as_bytes()).map_err(|e| e.to_string())
-}
-
-fn field<'a>(object: &'a BTreeMap<String, Raw>, name: &str) -> Option<&'a str> {
-    object.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.0.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jobs_are_taken_bare_or_wrapped() {
-        let bare = r#"{"ID":"web","Namespace":"n"}"#;
-        for source in [bare.to_owned(), format!("  {{\"Job\":{bare}}}\n")] {
-            let job = Job { json: bare.to_owned(), namespace: "n".to_owned() };
-            assert_eq!(Job::read(&source), Ok(job), "{source}");
-        }
-        assert_eq!(Job::read(r#"{"Name":"x"}"#), Err("the job has no \"ID\"".to_owned()));
-        assert!(Job::read("job \"web\" {}").unwrap_err().contains("write the job as JSON"));
-        assert!(Job::read("{").is_err());
-    }
 }

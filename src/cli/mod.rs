@@ -11,6 +11,7 @@ mod format;
 mod http;
 mod job;
 mod job_status;
+mod jobfile;
 mod logs;
 mod monitor;
 mod node;

@@ -9,6 +9,13 @@ pub(super) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
+/// The variables of the environment whose names begin so, without that beginning.
+pub(super) fn variables(prefix: &str) -> Vec<(String, String)> {
+    let all =
+        std::env::vars_os().filter_map(|(k, v)| k.into_string().ok().zip(v.into_string().ok()));
+    all.filter_map(|(k, v)| Some((k.strip_prefix(prefix)?.to_owned(), v))).collect()
+}
+
 /// Nanoseconds since the epoch.
 #[expect(clippy::disallowed_methods, reason = "a command shows times; nothing depends on them")]
 pub(super) fn wall_ns() -> i64 {

@@ -43,6 +43,10 @@ pub(super) const GROUPS: &[(&str, &str)] = &[
 
 const VERBOSE: Flag = switch("verbose", "Show full ids and more detail");
 const JSON: Flag = switch("json", "Print the API's objects as JSON");
+const VAR: Flag = valued("var", "<name=value>", "Value of a variable of the file; repeatable");
+const VAR_FILE: Flag = valued("var-file", "<path>", "File of values of variables; repeatable");
+const HCL2_STRICT: Flag =
+    switch("hcl2-strict", "Refuse values of undeclared variables; on unless =false");
 const DETACH: Flag = switch("detach", "Return at once instead of following what happens");
 
 /// All commands, in the order of the help.
@@ -64,6 +68,9 @@ pub(super) const COMMANDS: &[Command] = &[
             DETACH,
             VERBOSE,
             switch("json", "The file is JSON whatever it looks like"),
+            VAR,
+            VAR_FILE,
+            HCL2_STRICT,
             switch("output", "Print the job as it would be submitted, and stop"),
             valued("check-index", "<n>", "Submit only where the job's modify index is n; 0: new"),
             valued("eval-priority", "<n>", "Priority of the evaluation"),

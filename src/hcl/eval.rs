@@ -59,7 +59,7 @@ pub struct Scope<'a> {
     pub unset: &'a [String],
     pub files: Files<'a>,
     pub budget: &'a Budget,
-    pub outer: Option<&'a Scope<'a>>,
+    pub outer: Option<&'a Self>,
 }
 
 impl<'a> Scope<'a> {
@@ -268,7 +268,7 @@ impl<'a> Scope<'a> {
                 _ => return Err(bad(e, "Only a list can be expanded by three dots.")),
             }
         }
-        let value = functions::call(name, args, self.files).map_err(|why| match why {
+        let value = functions::call(name, &args, self.files).map_err(|why| match why {
             functions::Refusal::Unknown => {
                 let near = nearest(name, functions::names());
                 let hint = near.map(|n| format!(" Did you mean \"{n}\"?")).unwrap_or_default();

@@ -7,6 +7,7 @@ pub mod cron;
 mod defaults;
 pub mod diff;
 mod group;
+pub mod hcl;
 mod implied;
 mod service;
 mod task;

@@ -140,14 +140,6 @@ pub(super) fn enterprise(_: &mut Ctx<'_>) -> Result {
     Err(ApiError::missing("Nomad Enterprise only endpoint"))
 }
 
-/// `/v1/jobs/parse`
-pub(super) fn parse(ctx: &mut Ctx<'_>) -> Result {
-    if !ctx.is_write() {
-        return Err(invalid_method());
-    }
-    Err(not_served("Parsing of HCL job files"))
-}
-
 /// `/ui/`
 pub(super) fn ui(_: &mut Ctx<'_>) -> Result {
     Err(not_served("The web page"))

@@ -80,7 +80,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/event/stream", absent::events),
     r("/v1/job/", jobs::one),
     r("/v1/jobs", jobs::collection),
-    r("/v1/jobs/parse", absent::parse),
+    r("/v1/jobs/parse", jobs::parse),
     r("/v1/jobs/statuses", jobs::statuses),
     r("/v1/metrics", agent::metrics),
     r("/v1/namespace", namespaces::one),

@@ -16,6 +16,11 @@ mod compare;
 mod replay;
 
 #[test]
+fn parse() {
+    replay::matches("parse");
+}
+
+#[test]
 fn conventions() {
     replay::matches("conventions");
 }

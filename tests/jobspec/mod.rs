@@ -2,6 +2,7 @@
 
 mod diff;
 mod fixture;
+mod hcl;
 
 use serde_json::Value;
 use vardo::api::{Job, Namespace, TaskGroup};

@@ -42,11 +42,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 /// Runs a function.
 pub(super) fn call(
     name: &str,
-    args: Vec<Value>,
+    args: &[Value],
     files: Files<'_>,
 ) -> std::result::Result<Value, Refusal> {
     if files::NAMES.contains(&name) {
-        return files::call(name, &args, files).map_err(Refusal::Because);
+        return files::call(name, args, files).map_err(Refusal::Because);
     }
     let found = TABLES.iter().flat_map(|t| t.iter()).find(|f| f.0 == name);
     let Some((_, least, most, run)) = found else {
@@ -64,7 +64,7 @@ pub(super) fn call(
         };
         return Err(Refusal::Because(format!("it takes {wanted} arguments, not {}", args.len())));
     }
-    run(&args).map_err(Refusal::Because)
+    run(args).map_err(Refusal::Because)
 }
 
 // ---- Arguments ----------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ mod tests {
     use serde_json::json;
 
     #[track_caller]
-    fn check(text: &str, value: Value) {
+    fn check(text: &str, value: &Value) {
         let expression = crate::hcl::parse_expr(text).unwrap();
         let budget = crate::hcl::eval::Budget::new();
         let scope = crate::hcl::Scope {
@@ -131,8 +131,8 @@ mod tests {
             outer: None,
         };
         match scope.eval(&expression) {
-            Ok(got) => assert_eq!(got, value, "{text}"),
-            Err(e) => assert_eq!(json!({ "error": e.detail }), value, "{text}"),
+            Ok(got) => assert_eq!(&got, value, "{text}"),
+            Err(e) => assert_eq!(&json!({ "error": e.detail }), value, "{text}"),
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
             .collect();
         assert!(cases.len() > 90);
         for (expression, value) in cases {
-            check(&expression, value);
+            check(&expression, &value);
         }
     }
 }

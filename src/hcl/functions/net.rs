@@ -59,7 +59,7 @@ struct Net {
 }
 
 impl Net {
-    fn parse(text: &str) -> std::result::Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("\"{text}\" is no range of addresses such as 10.0.0.0/8");
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
@@ -86,7 +86,7 @@ impl Net {
     }
 
     /// The n-th range with a prefix that is longer by some bits.
-    fn part(&self, more: u32, n: u128) -> std::result::Result<String, String> {
+    fn part(&self, more: u32, n: u128) -> Result<String, String> {
         let prefix = self.prefix.checked_add(more).filter(|p| *p <= self.width);
         let prefix = prefix.ok_or("there are not so many bits left")?;
         if more < 128 && n >> more != 0 {

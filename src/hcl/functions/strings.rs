@@ -166,10 +166,7 @@ fn format(pattern: &str, args: &[Value]) -> std::result::Result<String, String> 
             rest.next_if_eq(&']');
         }
         let width = digits(&mut rest).unwrap_or(0);
-        let precision = match rest.next_if_eq(&'.') {
-            Some(_) => Some(digits(&mut rest).unwrap_or(0)),
-            None => None,
-        };
+        let precision = rest.next_if_eq(&'.').map(|_| digits(&mut rest).unwrap_or(0));
         if rest.next_if_eq(&'[').is_some() {
             next = digits(&mut rest).unwrap_or(1).saturating_sub(1);
             rest.next_if_eq(&']');

@@ -3,6 +3,7 @@
 //! Ids may hold slashes, so what is asked of a job is told by the end of the path.
 
 mod launch;
+mod parse;
 mod plan;
 mod read;
 mod register;
@@ -11,6 +12,7 @@ mod statuses;
 mod stop;
 mod versions;
 
+pub(super) use parse::parse;
 pub(super) use read::alloc_stubs;
 pub(super) use register::validate;
 pub(super) use statuses::statuses;

@@ -1,0 +1,3 @@
+job "x" {
+  network { port "p" {} }
+}

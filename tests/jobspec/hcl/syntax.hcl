@@ -1,0 +1,6 @@
+job "x" {
+  type = = "batch"
+  group "g" {
+    count = ]
+  }
+}

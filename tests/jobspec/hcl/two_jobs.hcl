@@ -1,0 +1,6 @@
+job "a" {
+}
+job "b" {
+}
+service "c" {
+}
