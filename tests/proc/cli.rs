@@ -162,7 +162,7 @@ fn what_does_not_go_is_said_with_the_right_status() {
     fs::write(&hcl, "job \"x\" {}").expect("a file");
     let refused = run(&agent, &["run", &hcl.display().to_string()]);
     assert_eq!(refused.status, 1);
-    assert!(refused.err.contains("write the job as JSON"), "{}", refused.err);
+    assert!(refused.err.contains("Missing job task groups"), "{}", refused.err);
 
     let invalid = write(&agent, &json!({"Job": {"ID": "x"}}));
     let refused = run(&agent, &["run", &invalid]);
