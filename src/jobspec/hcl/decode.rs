@@ -210,7 +210,8 @@ impl Decoder {
         let Some(field) = found.filter(|f| is_block(f.kind) || is_map(f.kind)) else {
             let hint = if found.is_some() {
                 format!(
-                    " Did you mean to define argument \"{name}\"? If so, use the equals sign to assign it a value."
+                    " Did you mean to define argument \"{name}\"? If so, use the equals sign \
+                     to assign it a value."
                 )
             } else {
                 hint(name, object, |f| is_block(f.kind) || is_map(f.kind))

@@ -96,7 +96,8 @@ fn declared<'a>(body: &'a Body, scope: &Scope<'_>, d: &mut Decoder) -> Vec<Varia
                 Ok(Ok(v)) => value = Some(v),
                 Ok(Err(why)) => {
                     let detail = format!(
-                        "This default value is not compatible with the variable's type constraint: {why}."
+                        "This default value is not compatible with the variable's type \
+                         constraint: {why}."
                     );
                     d.say(default.value.span(), "Invalid default value for variable", detail);
                 }
