@@ -14,7 +14,7 @@ use log::LevelFilter;
 use super::config_keys::{KEYS, Kind, Use};
 use super::config_tree::{Block, Tree, boolean};
 use crate::stdx::json::Any;
-use crate::stdx::{duration, parse_bool};
+use crate::stdx::{duration, parse_bool, sort};
 
 /// What an agent is told to be. Reads through to [`Settings`]; nothing can change it.
 #[derive(Clone, Debug)]
@@ -445,7 +445,7 @@ fn plugins(tree: &Tree) -> BTreeMap<String, Any> {
         Some(config) => Any::Map(config),
         None => Any::Null,
     };
-    tree.plugins.iter().map(|(name, block)| (name.clone(), config(block))).collect()
+    sort::gather(tree.plugins.iter().map(|(name, block)| (name.clone(), config(block))))
 }
 
 fn response_headers(tree: &Tree) -> Result<Vec<(String, String)>, String> {

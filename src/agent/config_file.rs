@@ -13,6 +13,7 @@ use super::config::{Config, Host};
 use super::config_tree::Tree;
 use crate::stdx::json::{self, Any};
 use crate::stdx::parse_bool;
+use crate::stdx::sort;
 
 /// A flag of `agent`, the key that it sets (empty: see [`Config::load`]) and what it does.
 pub struct AgentFlag {
@@ -192,7 +193,7 @@ fn config_files(path: &Path) -> Result<Vec<PathBuf>, String> {
             files.push(file);
         }
     }
-    files.sort();
+    sort::by(&mut files, Ord::cmp);
     Ok(files)
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::config_keys::{self, FREE_BLOCKS, HOST_NETWORK, HOST_VOLUME, KEYS, Key, Kind};
 use crate::stdx::json::Any;
-use crate::stdx::{duration, parse_bool};
+use crate::stdx::{duration, parse_bool, sort};
 
 /// One value of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,8 +194,9 @@ impl Tree {
             "consul" | "vault" => {
                 let kind = if name == "consul" { "consul" } else { "vault" };
                 for object in objects(value).ok_or_else(not_block)? {
-                    let block: Block =
-                        object.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone())).collect();
+                    let block: Block = sort::gather(
+                        object.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone())),
+                    );
                     let label = block.get("name").and_then(Any::as_str).unwrap_or("default");
                     let key = (kind, label.to_owned());
                     self.outside.entry(key).or_default().extend(block);

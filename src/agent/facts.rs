@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::client::fingerprint::{Facts, Interface};
 use crate::client::usage::{DiskFacts, HostFacts};
 use crate::os::{fs, net, sysfs};
+use crate::stdx::sort;
 
 /// Everything the fingerprint looks at. What cannot be read stays empty.
 pub(super) fn machine(alloc_dir: &Path) -> Facts {
@@ -52,7 +53,7 @@ pub(super) fn usage(alloc_dir: &Path) -> HostFacts {
 fn numbered(dir: &str, word: &str) -> Vec<i64> {
     let mut out: Vec<i64> =
         sysfs::names(dir).iter().filter_map(|name| name.strip_prefix(word)?.parse().ok()).collect();
-    out.sort_unstable();
+    sort::by(&mut out, Ord::cmp);
     out
 }
 

@@ -15,6 +15,7 @@ use crate::api::status::{
     EVAL_COMPLETE, EVAL_FAILED,
 };
 use crate::api::{AllocListStub, AllocMetric, Deployment, DeploymentState, Evaluation};
+use crate::stdx::sort;
 
 /// Exit status where the evaluation ended and something was not placed.
 const NOT_PLACED: i32 = 2;
@@ -175,7 +176,7 @@ impl<'s, 'a> Monitor<'s, 'a> {
             .get_indexed(&path, wait(index))
             .map_err(failed("Error reading allocations"))?;
         self.index = at;
-        allocs.sort_by(|a, b| (a.create_index, &a.name).cmp(&(b.create_index, &b.name)));
+        sort::by(&mut allocs, |a, b| (a.create_index, &a.name).cmp(&(b.create_index, &b.name)));
         for a in &allocs {
             let shown = quoted(&a.id, self.verbose);
             match self.allocs.get(&a.id).cloned() {

@@ -22,9 +22,9 @@ use crate::client::services::Services;
 use crate::client::task::{Ctx, Spec, TaskMachine, TaskRow, Then};
 use crate::client::{events, files};
 use crate::command::AllocClientState;
-use crate::stdx::duration;
 use crate::stdx::json::Time;
 use crate::stdx::json::records;
+use crate::stdx::{duration, sort};
 
 records! {
 /// What is kept of an allocation besides its description and its tasks.
@@ -539,11 +539,9 @@ impl AllocMachine {
             id: self.alloc.id.clone(),
             client_status: status.to_owned(),
             client_description: description.to_owned(),
-            task_states: self
-                .tasks
-                .iter()
-                .map(|t| (t.name().to_owned(), t.state.clone()))
-                .collect(),
+            task_states: sort::gather(
+                self.tasks.iter().map(|t| (t.name().to_owned(), t.state.clone())),
+            ),
             deployment_status,
             network_status: Some(AllocNetworkStatus::default()),
             services: self.services.news.then(|| self.services.offered.clone()),

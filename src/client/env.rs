@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::api::{Allocation, Job, NetworkResource, Node, Task, TaskGroup};
 use crate::client::interpolate::Scope;
+use crate::stdx::sort;
 
 /// Names that are never handed from the agent to its tasks, unless configured otherwise.
 pub const DENYLIST: [&str; 10] = [
@@ -81,7 +82,7 @@ pub fn build(s: &Sources<'_>) -> Scope {
     }
     let mut scope = Scope::new(vars, s.node, s.region);
     let own: Vec<(String, String)> =
-        s.task.env.iter().map(|(k, v)| (scope.text(k), scope.text(v))).collect();
+        sort::gather(s.task.env.iter().map(|(k, v)| (scope.text(k), scope.text(v))));
     scope.vars.extend(own);
     scope.vars = std::mem::take(&mut scope.vars)
         .into_iter()
@@ -197,7 +198,7 @@ fn alloc_index(name: &str) -> &str {
 /// `0-1,3`.
 pub(crate) fn core_list(cores: &[i64]) -> String {
     let mut sorted = cores.to_vec();
-    sorted.sort_unstable();
+    sort::by(&mut sorted, Ord::cmp);
     sorted.dedup();
     let mut out = String::new();
     let mut rest = sorted.as_slice();

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::stdx::Now;
 use crate::stdx::json::{Bytes, is_zero};
+use crate::stdx::sort;
 
 /// Most bytes of a file in one frame and in one step. Source: the API, 64 KiB.
 pub const FRAME_BYTES: usize = 64 * 1024;
@@ -157,7 +158,7 @@ impl FileStream {
         form: Form,
     ) -> Result<Option<Self>, FileError> {
         let mut numbers = files.numbers(prefix)?;
-        numbers.sort_unstable();
+        sort::by(&mut numbers, Ord::cmp);
         let (Some(first), Some(last)) = (numbers.first().copied(), numbers.last().copied()) else {
             return Ok(None);
         };

@@ -16,6 +16,7 @@ use crate::client::env::core_list;
 use crate::client::hash::Fnv;
 use crate::client::usage::{DiskFacts, field};
 use crate::stdx::json::{List, Time};
+use crate::stdx::sort;
 
 /// Version of the API that this agent speaks.
 pub const API_VERSION: &str = "2.0.5";
@@ -372,7 +373,7 @@ fn network(facts: &Facts, settings: &Settings) -> (NodeNetworkResource, String) 
     if addresses.is_empty() {
         addresses = found.addresses.iter().collect();
     }
-    addresses.sort_by_key(|a| a.contains(':'));
+    sort::by_key(&mut addresses, |a| a.contains(':'));
     let first = addresses.first().map_or_else(|| "127.0.0.1".to_owned(), |a| (*a).clone());
     let speed = [settings.network_speed, found.speed].into_iter().find(|s| *s > 0);
     let described = addresses.iter().map(|a| NodeNetworkAddress {
@@ -419,7 +420,7 @@ fn default_route(routes: &[u8]) -> String {
 fn os_release(raw: &[u8]) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(raw);
     let pairs = text.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(k, v)| (k.to_owned(), v.trim().trim_matches(['"', '\'']).to_owned())).collect()
+    sort::gather(pairs.map(|(k, v)| (k.to_owned(), v.trim().trim_matches(['"', '\'']).to_owned())))
 }
 
 /// Values of one field of `/proc/cpuinfo`, in order.

@@ -43,6 +43,7 @@ use crate::client::task::Ctx;
 use crate::client::usage::HostSample;
 use crate::command::AllocClientState;
 use crate::stdx::Now;
+use crate::stdx::sort;
 
 /// What every local row of the client begins with.
 pub const LOCAL_PREFIX: &[u8] = b"client/";
@@ -252,7 +253,7 @@ impl Client {
                 self.allocs.insert(alloc.id.clone(), machine);
             }
         }
-        let known: BTreeSet<&str> = allocs.iter().map(|a| a.id.as_str()).collect();
+        let known: BTreeSet<&str> = sort::gather(allocs.iter().map(|a| a.id.as_str()));
         self.forgotten.retain(|id| known.contains(id.as_str()));
         for machine in self.allocs.values_mut() {
             machine.gone = !known.contains(machine.alloc.id.as_str());
@@ -446,7 +447,7 @@ impl Client {
             .filter(|(_, m)| m.is_terminal())
             .map(|(id, m)| (m.finished_at(), id.clone()))
             .collect();
-        ended.sort();
+        sort::by(&mut ended, Ord::cmp);
         let extra = ended.len() - keep;
         for (_, id) in ended.into_iter().take(extra) {
             self.drop_alloc(&id, now, effects);
@@ -501,12 +502,8 @@ impl Client {
         if self.allocs.values().all(|m| m.waits.is_empty()) {
             return;
         }
-        let running: BTreeSet<String> = self
-            .allocs
-            .iter()
-            .filter(|(_, m)| !m.is_terminal())
-            .map(|(id, _)| id.clone())
-            .collect();
+        let running = self.allocs.iter().filter(|(_, m)| !m.is_terminal());
+        let running: BTreeSet<String> = sort::gather(running.map(|(id, _)| id.clone()));
         self.each(now, effects, |m, ctx| {
             if !m.waits.is_empty() {
                 m.waits.retain(|id| running.contains(id));

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::client::exec_proto::Usage;
 use crate::stdx::json::encode;
+use crate::stdx::sort;
 
 /// The machine's state, as raw bytes of the files it is read from. What could not be read is empty.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -148,7 +149,7 @@ pub(crate) fn alloc_stats(samples: &[TaskSample], mhz: f64) -> Vec<u8> {
                 .map_or(now, |o| (o.user_ns, o.system_ns));
             (p.pid.to_string(), resources(now, old, span, (p.rss_bytes, p.swap_bytes), mhz))
         });
-        let pids: BTreeMap<String, Resources> = pids.collect();
+        let pids: BTreeMap<String, Resources> = sort::gather(pids);
         sum.add(&own);
         latest = latest.max(usage.at_ns);
         let body = TaskBody {

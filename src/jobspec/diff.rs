@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::api::DesiredUpdates;
+use crate::stdx::sort;
 
 /// Where a member stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -269,13 +270,13 @@ fn members<'v>(
     whole: &str,
 ) -> Vec<&'v str> {
     let all = [old, new].into_iter().flatten().flatten();
-    let names: BTreeSet<&str> = all
+    let names = all
         .filter(|(name, v)| v.is_array() || (v.is_object() && !MAPS.contains(&name.as_str())))
         .map(|(name, _)| name.as_str())
-        .filter(|name| !skipped(name, whole, level))
-        .collect();
+        .filter(|name| !skipped(name, whole, level));
+    let names: BTreeSet<&str> = sort::gather(names);
     let mut names: Vec<&str> = names.into_iter().collect();
-    names.sort_by_key(|n| ORDER.iter().position(|o| o == n).unwrap_or(ORDER.len()));
+    sort::by_key(&mut names, |n| ORDER.iter().position(|o| o == n).unwrap_or(ORDER.len()));
     names
 }
 
@@ -332,7 +333,10 @@ fn set(name: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Value
                 out.push(diff);
             }
         }
-        out[begin..].sort_by_cached_key(|d| d["Fields"].to_string());
+        let found = out.drain(begin..).map(|d| (d["Fields"].to_string(), d));
+        let mut found: Vec<(String, Value)> = found.collect();
+        sort::by(&mut found, |a, b| a.0.cmp(&b.0));
+        out.extend(found.into_iter().map(|(_, d)| d));
     }
 }
 
@@ -418,7 +422,7 @@ fn fields(
     new: &BTreeMap<String, String>,
     context: bool,
 ) -> (Vec<Value>, bool) {
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let names: BTreeSet<&String> = sort::gather(old.keys().chain(new.keys()));
     let empty = String::new();
     let mut out = Vec::new();
     let mut changed = false;

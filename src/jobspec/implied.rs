@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::{Constraint, Job, Service, Task, TaskGroup};
+use crate::stdx::sort;
 
 /// Adds the implied constraints to every group, after those that were given.
 pub(super) fn constraints(job: &mut Job) {
@@ -34,7 +35,7 @@ fn of_group(g: &TaskGroup) -> Vec<Constraint> {
     if tasks().any(|t| t.vault.is_some()) {
         out.push(constraint("vault.version", "semver", ">= 0.6.1"));
     }
-    let signals: BTreeSet<String> = tasks().flat_map(signals).collect();
+    let signals: BTreeSet<String> = sort::gather(tasks().flat_map(signals));
     if !signals.is_empty() {
         let list: Vec<&str> = signals.iter().map(String::as_str).collect();
         out.push(constraint("os.signals", "set_contains", &list.join(",")));
@@ -64,7 +65,7 @@ fn of_group(g: &TaskGroup) -> Vec<Constraint> {
         out.push(constraint("nomad.version", "semver", ">= 1.8.0-dev"));
     }
     let providers: BTreeSet<&str> =
-        tasks().flat_map(|t| t.secrets.iter().map(|s| s.provider.as_str())).collect();
+        sort::gather(tasks().flat_map(|t| t.secrets.iter().map(|s| s.provider.as_str())));
     for p in providers {
         out.push(constraint(&format!("plugins.secrets.{p}.version"), "is_set", ""));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::*;
+use crate::stdx::sort;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -24,7 +25,7 @@ pub(super) fn of_group(g: &TaskGroup, e: &mut Vec<String>) {
         e.extend(super::nested(&format!("Service[{i}] {} validation failed:", s.name), &own));
     }
     let all = || g.services.iter().chain(g.tasks.iter().flat_map(|t| t.services.iter()));
-    let providers: BTreeSet<&str> = all().map(|s| s.provider.as_str()).collect();
+    let providers: BTreeSet<&str> = sort::gather(all().map(|s| s.provider.as_str()));
     if providers.len() > 1 {
         e.push(
             "Multiple service providers used: task group services must use the same provider"

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use super::linux;
 
+use crate::stdx::sort;
+
 /// Most entries of one directory that are listed.
 const ENTRIES_MAX: usize = 65_536;
 
@@ -135,7 +137,7 @@ impl Found {
             let Ok(meta) = entry.metadata() else { continue };
             entries.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), meta });
         }
-        entries.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        sort::by(&mut entries, |a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 

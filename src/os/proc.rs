@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::client::exec_proto::{Handle, ProcUsage, Usage};
+use crate::stdx::sort;
 
 use super::{clock, linux, sysfs};
 
@@ -145,7 +146,7 @@ pub fn usage(root: u32) -> Usage {
             sum.procs.push(one);
         }
     }
-    sum.procs.sort_unstable_by_key(|p| p.pid);
+    sort::by_key(&mut sum.procs, |p| p.pid);
     sum
 }
 

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use crate::stdx::sort;
+
 /// Most bytes taken from one file; `/proc/cpuinfo` of a machine with hundreds of processors is cut
 /// there.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -29,6 +31,6 @@ pub fn names(path: &str) -> Vec<String> {
     let Ok(dir) = std::fs::read_dir(path) else { return Vec::new() };
     let mut names: Vec<String> =
         dir.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
-    names.sort_unstable();
+    sort::by(&mut names, Ord::cmp);
     names
 }

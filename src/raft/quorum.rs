@@ -1,5 +1,7 @@
 //! Arithmetic of majorities.
 
+use crate::stdx::sort;
+
 /// Least number of servers that two of which sets always share one.
 pub(super) const fn majority(voters: usize) -> usize {
     voters / 2 + 1
@@ -10,7 +12,7 @@ pub(super) fn reached(mut values: Vec<u64>) -> u64 {
     if values.is_empty() {
         return 0;
     }
-    values.sort_unstable_by(|a, b| b.cmp(a));
+    sort::by(&mut values, |a, b| b.cmp(a));
     values[majority(values.len()) - 1]
 }
 

@@ -9,7 +9,7 @@ use crate::api::{
 };
 use crate::command::{AllocStop, Plan};
 use crate::stdx::json::Time;
-use crate::stdx::{Entropy, uuid};
+use crate::stdx::{Entropy, sort, uuid};
 
 use super::preempt;
 use super::reconcile::{Delay, Delayed};
@@ -169,7 +169,7 @@ pub(super) fn follow_ups(
     entropy: &mut dyn Entropy,
 ) -> Vec<Evaluation> {
     let mut out: Vec<Evaluation> = Vec::new();
-    delayed.sort_by(|a, b| {
+    sort::by(&mut delayed, |a, b| {
         let key = |d: &Delayed| (d.kind == Delay::Disconnect, d.at);
         key(a).cmp(&key(b)).then_with(|| a.alloc.id.cmp(&b.alloc.id))
     });

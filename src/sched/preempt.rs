@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::api::{AllocListStub, Allocation, Evaluation, Job, SchedulerConfiguration, status};
 use crate::stdx::Entropy;
+use crate::stdx::sort;
 
 use super::View;
 use super::finish::{self, Changes};
@@ -90,7 +91,7 @@ impl<'a> Rivals<'a> {
             chosen.push(rival);
         }
         // The largest first: they may have made earlier choices superfluous.
-        chosen.sort_by(|a, b| {
+        sort::by(&mut chosen, |a, b| {
             let size = |r: &Rival| (r.priority, r.need.cpu, r.need.memory);
             size(b).cmp(&size(a)).then_with(|| a.alloc.id.cmp(&b.alloc.id))
         });
@@ -160,7 +161,7 @@ impl<'a> Rivals<'a> {
         entropy: &mut dyn Entropy,
     ) -> Vec<Evaluation> {
         let jobs: BTreeSet<(&String, &String)> =
-            self.taken.keys().map(|(namespace, job, _)| (namespace, job)).collect();
+            sort::gather(self.taken.keys().map(|(namespace, job, _)| (namespace, job)));
         let mut out = Vec::new();
         for (namespace, id) in jobs {
             let Some(Some(job)) = self.jobs.get(&(namespace.clone(), id.clone())) else { continue };

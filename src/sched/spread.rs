@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{Node, Spread};
+use crate::stdx::sort;
 
 use super::target::Target;
 
@@ -102,7 +103,7 @@ impl Spreads {
             out.all.push(One {
                 census: Census::of(&s.attribute),
                 weight,
-                desired: s.spread_target.iter().map(listed).collect(),
+                desired: sort::gather(s.spread_target.iter().map(listed)),
                 rest: (sum < 100.0).then(|| share(100.0 - sum)),
             });
         }

@@ -9,7 +9,7 @@ use crate::api::{
 };
 use crate::command::{DeploymentUpdate, Placement, Plan};
 use crate::stdx::json::Time;
-use crate::stdx::{Entropy, uuid};
+use crate::stdx::{Entropy, sort, uuid};
 
 use super::build::Draft;
 use super::finish::{self, Changes};
@@ -236,7 +236,7 @@ impl Work<'_, '_> {
         let mut diff = Diff::default();
         let count = u32::try_from(group.count.unwrap_or(1)).unwrap_or(0);
         let mut candidates = self.placer.candidates().to_vec();
-        candidates.sort_unstable();
+        sort::by(&mut candidates, Ord::cmp);
         let mut held: BTreeSet<(u32, u32)> = BTreeSet::new();
         let mut ended: BTreeMap<(u32, u32), &Rc<Allocation>> = BTreeMap::new();
         for a in allocs {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{Consul, Job, NetworkResource, Port, Service, Task, TaskGroup};
+use crate::stdx::sort;
 
 /// Whether allocations of group `name` that run `old` must be replaced to run `new`: the list of
 /// the contract (scheduler §6, "Update kind"). A group that either side lacks counts as changed.
@@ -58,7 +59,7 @@ fn task_changed((old, g, a): (&Job, &TaskGroup, &Task), (new, h): (&Job, &TaskGr
 /// What the task sees: job, group and task, the innermost winning.
 fn merged_meta<'a>(job: &'a Job, g: &'a TaskGroup, t: &'a Task) -> BTreeMap<&'a str, &'a str> {
     let all = job.meta.iter().chain(g.meta.iter()).chain(t.meta.iter());
-    all.map(|(k, v)| (k.as_str(), v.as_str())).collect()
+    sort::gather(all.map(|(k, v)| (k.as_str(), v.as_str())))
 }
 
 fn consul_changed(a: Option<&Consul>, b: Option<&Consul>) -> bool {
@@ -77,7 +78,7 @@ fn networks_changed(a: &[NetworkResource], b: &[NetworkResource]) -> bool {
                 (p.label.clone(), p.to, p.host_network.clone(), value, p.ignore_collision)
             })
             .collect();
-        out.sort();
+        sort::by(&mut out, Ord::cmp);
         out
     };
     let same = |a: &NetworkResource, b: &NetworkResource| {

@@ -6,6 +6,7 @@ pub mod json;
 mod now;
 mod parse_bool;
 pub mod slab;
+pub mod sort;
 pub mod time;
 pub mod uuid;
 pub mod wheel;

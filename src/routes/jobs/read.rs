@@ -12,6 +12,7 @@ use crate::routes::services::of_allocs;
 use crate::routes::{Answer, Watch};
 use crate::stdx::json::{self, List};
 use crate::stdx::parse_bool;
+use crate::stdx::sort;
 use crate::store::rows::AllocHead;
 use crate::store::{Reader, Table, keys, splice};
 
@@ -163,7 +164,7 @@ pub(super) fn evaluations(ctx: &mut Ctx<'_>, id: &str) -> Result {
         return Err(ApiError::failed("missing job ID"));
     }
     let mut list: Vec<Evaluation> = ctx.reader.evals_by_job(&ctx.params.namespace, id)?;
-    list.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    sort::by(&mut list, |a, b| a.id.cmp(&b.id));
     Ok(whole(ctx, Table::Eval, &list).into())
 }
 
@@ -175,7 +176,7 @@ pub(super) fn deployments(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let only = if all_of_name(ctx) { None } else { created(ctx, id)? };
     let mut list: Vec<Deployment> = ctx.reader.deployments_by_job(&ctx.params.namespace, id)?;
     list.retain(|d| only.is_none_or(|c| d.job_create_index == c));
-    list.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    sort::by(&mut list, |a, b| a.id.cmp(&b.id));
     Ok(whole(ctx, Table::Deployment, &list).into())
 }
 

@@ -10,6 +10,7 @@ use crate::routes::{Params, Watch, invalid_method};
 use crate::stdx::json::records;
 use crate::stdx::json::{self, List};
 use crate::stdx::parse_bool;
+use crate::stdx::sort;
 use crate::store::{Reader, Row, Table, keys};
 
 records! {
@@ -176,7 +177,7 @@ fn candidates(reader: Reader<'_>, p: &Params, body: &Body) -> Result<Vec<(u64, V
         }
     }
     // Jobs that one entry changed keep the order of their names.
-    out.sort_by(|a, b| if p.reverse { a.0.cmp(&b.0) } else { b.0.cmp(&a.0) });
+    sort::by(&mut out, |a, b| if p.reverse { a.0.cmp(&b.0) } else { b.0.cmp(&a.0) });
     out.dedup_by(|a, b| a.1 == b.1);
     if let Ok(token) = p.next_token.parse::<u64>() {
         out.retain(|(modify, _)| if p.reverse { *modify >= token } else { *modify <= token });

@@ -9,6 +9,7 @@ use crate::api::{
     UpdateStrategy, status,
 };
 use crate::command::AllocStop;
+use crate::stdx::sort;
 
 use super::super::fit;
 use super::super::reschedule::{self, Asking};
@@ -139,7 +140,9 @@ impl<'a> Group<'a> {
         self.out.in_place.extend(in_place);
         let ready = !self.current.paused && !self.current.failed && !canarying;
         let room = self.replacements(ready, places, &sets, room);
-        destructive.sort_by_key(|a| (names::index(&a.name), a.id.clone()));
+        sort::by(&mut destructive, |a, b| {
+            names::index(&a.name).cmp(&names::index(&b.name)).then_with(|| a.id.cmp(&b.id))
+        });
         self.replace(destructive, if ready { room } else { 0 });
         self.migrations(&sets.migrate, canarying);
         let done = idle && self.rollout_done(existing.as_ref());
@@ -381,7 +384,7 @@ impl<'a> Group<'a> {
         pool.retain(|a| !fit::server_terminal(a) && (failed(a) || !fit::client_terminal(a)));
         let mut gone = Allocs::new();
         if !canarying && !canaries.is_empty() {
-            let taken: BTreeSet<&str> = canaries.iter().map(|a| a.name.as_str()).collect();
+            let taken: BTreeSet<&str> = sort::gather(canaries.iter().map(|a| a.name.as_str()));
             let is_canary = |a: &Allocation| canaries.iter().any(|c| c.id == a.id);
             let doubled = |a: &Allocation| taken.contains(a.name.as_str()) && !is_canary(a);
             take(&mut pool, &mut gone, &mut surplus, doubled);
@@ -550,7 +553,7 @@ impl<'a> Group<'a> {
             return left;
         }
         let failed = self.current.deployment.as_ref().filter(|_| self.current.failed);
-        let lost: BTreeSet<&str> = sets.lost.iter().map(|a| a.id.as_str()).collect();
+        let lost: BTreeSet<&str> = sort::gather(sets.lost.iter().map(|a| a.id.as_str()));
         for place in places {
             let Some(previous) = &place.previous else { continue };
             if !place.reschedule {
@@ -622,10 +625,10 @@ fn take(
     pick: impl Fn(&Allocation) -> bool,
 ) {
     let mut picked: Vec<usize> = (0..from.len()).filter(|i| pick(&from[*i])).collect();
-    picked.sort_by_key(|i| std::cmp::Reverse(names::index(&from[*i].name)));
+    sort::by_key(&mut picked, |i| std::cmp::Reverse(names::index(&from[*i].name)));
     picked.truncate(*surplus);
     *surplus -= picked.len();
-    picked.sort_unstable();
+    sort::by(&mut picked, Ord::cmp);
     for i in picked.into_iter().rev() {
         to.push(from.remove(i));
     }

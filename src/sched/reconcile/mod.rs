@@ -13,6 +13,7 @@ use std::rc::Rc;
 use crate::api::{AllocState, Allocation, Deployment, DesiredUpdates, Evaluation, Job, status};
 use crate::command::{AllocStop, DeploymentUpdate};
 use crate::stdx::json::Time;
+use crate::stdx::sort;
 
 pub(super) use classify::{Class, Disconnect, NodeState, classify};
 pub(super) use names::{index, name};
@@ -149,7 +150,7 @@ pub(super) fn reconcile(input: &Input<'_>, cluster: &mut dyn Cluster) -> Outcome
         stop_group(group, allocs, input, cluster, &mut out);
     }
     current.finish(complete, new_deployment, &mut out);
-    out.places.sort_by_key(|p| !p.stop_previous);
+    sort::by_key(&mut out.places, |p| !p.stop_previous);
     out
 }
 
@@ -194,6 +195,6 @@ fn subtract(from: &mut Allocs, other: &[Rc<Allocation>]) {
     if other.is_empty() {
         return;
     }
-    let ids: BTreeSet<&str> = other.iter().map(|a| a.id.as_str()).collect();
+    let ids: BTreeSet<&str> = sort::gather(other.iter().map(|a| a.id.as_str()));
     from.retain(|a| !ids.contains(a.id.as_str()));
 }

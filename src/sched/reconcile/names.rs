@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::Allocation;
+use crate::stdx::sort;
 
 /// The index in a name; `None` where the name has none.
 pub(in crate::sched) fn index(name: &str) -> Option<u32> {
@@ -23,7 +24,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of<'a>(count: u32, allocs: impl Iterator<Item = &'a Allocation>) -> Self {
-        Self { used: allocs.filter_map(|a| index(&a.name)).collect(), count }
+        Self { used: sort::gather(allocs.filter_map(|a| index(&a.name))), count }
     }
 
     /// Takes the `n` lowest free indexes.
@@ -43,7 +44,7 @@ impl Names {
 
     /// Gives back the `n` highest indexes in use.
     pub(super) fn highest(&mut self, n: usize) -> BTreeSet<u32> {
-        let out: BTreeSet<u32> = self.used.iter().rev().take(n).copied().collect();
+        let out: BTreeSet<u32> = sort::gather(self.used.iter().rev().take(n).copied());
         self.used.retain(|i| !out.contains(i));
         out
     }

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Serialize, Serializer};
 
-use crate::stdx::time;
+use crate::stdx::{sort, time};
 
 /// For `skip_serializing_if`: true for the zero value of a type.
 pub fn is_zero<T: Default + PartialEq>(t: &T) -> bool {
@@ -92,7 +92,7 @@ impl<T> From<BTreeMap<String, T>> for Map<T> {
 
 impl<T> FromIterator<(String, T)> for Map<T> {
     fn from_iter<I: IntoIterator<Item = (String, T)>>(i: I) -> Self {
-        Self(i.into_iter().collect())
+        Self(sort::gather(i))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{AllocDeploymentStatus, Allocation, Node, status};
 use crate::command::{AllocStop, Applied, Placement, Plan};
 use crate::sched::fit;
+use crate::stdx::sort;
 use crate::store::rows::{NodeHead, NodeStatus, exclusive as has_owner};
 use crate::store::schema::keys;
 use crate::store::{Batch, Reader, StoreError, Table, typed};
@@ -223,7 +224,7 @@ fn accepts(reader: Reader<'_>, node_id: &str, part: &Part<'_>) -> Result<bool, S
     if node.status != NodeStatus::Ready || (fresh && !node.eligible) {
         return Ok(false);
     }
-    let mut leaving: BTreeSet<[u8; 16]> = places.into_iter().collect();
+    let mut leaving: BTreeSet<[u8; 16]> = sort::gather(places);
     leaving.extend(part.stops.iter().filter_map(|s| keys::by_uuid(&s.id)));
     let mut exclusive = false;
     let mut used = fit::Usage::default();
