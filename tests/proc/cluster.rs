@@ -182,7 +182,8 @@ fn one_server_grows_to_three_and_shrinks_again() {
     let mut agents = vec![prepared("grow0", 1, &[], &json!({}))];
     agents[0].spawn();
     agents[0].until("a leader", |a| leader_of(a).is_some());
-    assert_eq!(write(&agents[0], "first").expect("an answer").status, 200);
+    let first = |a: &Agent| write(a, "first").is_some_and(|w| w.status == 200);
+    agents[0].until("a key to write variables with", first);
     for n in 1..3 {
         // Told of the gossip port, as configurations for the reference are.
         let leave = json!({ "leave_on_terminate": true });
