@@ -493,14 +493,17 @@ impl Core {
         Ok((applied, batch.commit()?))
     }
 
-    /// The node is known now: it counts as ready as long as it is heard.
-    fn registered(&mut self, now: Now, reader: Reader<'_>) {
-        let Some(server) = &mut self.server else { return };
+    /// The node is known now: it counts as ready as long as it is heard. What it was told before
+    /// may have been lost with the process that heard it.
+    fn registered(&mut self, now: Now, reader: Reader<'_>) -> Result<(), StoreError> {
+        let Some(server) = &mut self.server else { return Ok(()) };
         let id = self.info.node_id.clone();
         let ttl_ns = server.heartbeat(&id, now, &mut *self.entropy);
         self.info.heartbeat_ttl_ns = i64::try_from(ttl_ns).unwrap_or(i64::MAX);
         self.client_input(now, ClientInput::Registered { ttl_ns });
+        self.push_allocs(now, reader)?;
         self.node_ready(now, reader, None);
+        Ok(())
     }
 
     /// Marks this agent's node ready, and has the jobs looked at that may want it; false where it
@@ -624,7 +627,7 @@ impl Core {
                     log::error!("the node was refused: {}", e.text);
                     return Ok(());
                 }
-                self.registered(now, reader);
+                self.registered(now, reader)?;
             }
             Waiter::Nobody => {}
         }

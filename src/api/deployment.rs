@@ -52,3 +52,15 @@ pub struct DeploymentState {
     pub unhealthy_allocs: i64,
 }
 }
+
+impl Deployment {
+    /// It still runs, is paused or waits: neither successful, failed nor cancelled.
+    pub fn is_active(&self) -> bool {
+        !matches!(
+            self.status.as_str(),
+            status::DEPLOYMENT_SUCCESSFUL
+                | status::DEPLOYMENT_FAILED
+                | status::DEPLOYMENT_CANCELLED
+        )
+    }
+}

@@ -50,6 +50,12 @@ pub enum Command {
         version: u64,
         tag: Option<JobVersionTag>,
     },
+    /// Steers a deployment, by hand or for its watcher. Refused once it has ended.
+    DeploymentSteer {
+        update: Box<DeploymentUpdate>,
+        eval: Option<Box<Evaluation>>,
+        wall_ns: i64,
+    },
     /// New or changed evaluations.
     EvalUpsert {
         evals: Vec<Evaluation>,
@@ -270,11 +276,21 @@ pub struct AllocStop {
     pub last_reschedule: String,
 }
 
+/// A change of a deployment. Empty text leaves a field as it is; plans set nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeploymentUpdate {
     pub id: String,
     pub status: String,
     pub status_description: String,
+    /// With a failure: the job goes back to its newest stable version.
+    pub revert: bool,
+    /// Groups whose canaries are promoted; those of all groups where `promote_all`.
+    pub promote: Vec<String>,
+    pub promote_all: bool,
+    /// Allocations whose health is known now.
+    pub healthy: Vec<String>,
+    /// Any of these fails the deployment.
+    pub unhealthy: Vec<String>,
 }
 
 /// What a node reports of one allocation.
@@ -299,6 +315,8 @@ pub enum Applied {
     /// Nothing was changed (unknown job of a deregister, say).
     Nothing,
     Job(JobApplied),
+    /// A deployment was steered; the version that its job went back to.
+    Deployment(Option<u64>),
     /// The plan's outcome: `refused` names nodes whose part did not fit; `refresh_index` is then
     /// the state that a new attempt must see.
     Plan {

@@ -115,13 +115,7 @@ fn active_deployment(input: &Input<'_>, outcome: &Outcome) -> String {
     };
     let active = input.deployment.filter(|d| {
         let job = input.job;
-        !matches!(
-            d.status.as_str(),
-            status::DEPLOYMENT_FAILED
-                | status::DEPLOYMENT_SUCCESSFUL
-                | status::DEPLOYMENT_CANCELLED
-        ) && !ended(&d.id)
-            && job.is_some_and(|j| j.version == d.job_version)
+        d.is_active() && !ended(&d.id) && job.is_some_and(|j| j.version == d.job_version)
     });
     active.map(|d| d.id.clone()).unwrap_or_default()
 }

@@ -74,6 +74,11 @@ pub fn job_allows(job: &Job, datacenter: &str, pool: &str) -> bool {
             || job.datacenters.iter().any(|d| target::glob(d, datacenter)))
 }
 
+/// Whether an allocation of `job` that fails at `now` may be placed anew.
+pub fn may_reschedule(alloc: &Allocation, job: &Job, now: i64) -> bool {
+    reschedule::may_try_again(alloc, job, now)
+}
+
 /// Schedules one evaluation. The plan holds the evaluation itself, ended (`complete`, `failed`, or
 /// `blocked` again), and those that follow from it. Draws one id for each object that it makes.
 ///

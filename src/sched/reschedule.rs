@@ -91,6 +91,12 @@ fn due(a: &Allocation, policy: &ReschedulePolicy, asking: Asking<'_>) -> Verdict
     }
 }
 
+/// Whether the policy of an allocation's group lets it be placed anew.
+pub(super) fn may_try_again(a: &Allocation, job: &Job, now: i64) -> bool {
+    let group = job.task_groups.iter().find(|g| g.name == a.task_group);
+    group.is_some_and(|g| eligible(a, &policy(job, g), now))
+}
+
 /// Whether the policy has tries left.
 fn eligible(a: &Allocation, policy: &ReschedulePolicy, now: i64) -> bool {
     if policy.unlimited == Some(true) {

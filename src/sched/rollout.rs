@@ -5,7 +5,9 @@ use std::rc::Rc;
 use crate::api::{Allocation, Deployment, DeploymentState, Evaluation, Job, TaskGroup, status};
 use crate::command::DeploymentUpdate;
 
-use super::reconcile::deployment::{begin_group, is_active, strategy, update};
+use super::reconcile::deployment::{
+    COMPLETE, JOB_STOPPED, NEWER_VERSION, begin_group, strategy, update,
+};
 
 /// What a group's strategy allows in one pass.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,20 +71,25 @@ pub(super) fn current<'d>(
     latest: Option<&'d Deployment>,
     updates: &mut Vec<DeploymentUpdate>,
 ) -> Option<&'d Deployment> {
-    let d = latest.filter(|d| is_active(d) || d.status == status::DEPLOYMENT_FAILED)?;
+    let d = latest.filter(|d| d.is_active() || d.status == status::DEPLOYMENT_FAILED)?;
     let same =
         job.is_some_and(|j| j.version == d.job_version && j.create_index == d.job_create_index);
     if same {
         return Some(d);
     }
-    if is_active(d) {
+    if d.is_active() {
         let why = match job {
-            None => "Cancelled because job is stopped",
-            Some(_) => "Cancelled due to newer version of job",
+            None => JOB_STOPPED,
+            Some(_) => NEWER_VERSION,
         };
         updates.push(update(d, status::DEPLOYMENT_CANCELLED, why));
     }
     None
+}
+
+/// All groups of a deployment have nothing to wait for.
+pub(super) fn completed(d: &Deployment) -> DeploymentUpdate {
+    update(d, status::DEPLOYMENT_SUCCESSFUL, COMPLETE)
 }
 
 /// A deployment without groups.

@@ -7,7 +7,7 @@ use crate::api::{
     AllocMetric, AllocState, Allocation, Deployment, DesiredUpdates, Evaluation, Job, TaskGroup,
     status,
 };
-use crate::command::{DeploymentUpdate, Placement, Plan};
+use crate::command::{Placement, Plan};
 use crate::stdx::json::Time;
 use crate::stdx::{Entropy, sort, uuid};
 
@@ -224,11 +224,7 @@ impl Work<'_, '_> {
         if let Some(d) = self.deployment.take() {
             self.plan.deployment = Some(Box::new(d));
         } else if let Some(d) = self.current.filter(|_| self.complete) {
-            self.plan.deployment_updates.push(DeploymentUpdate {
-                id: d.id.clone(),
-                status: status::DEPLOYMENT_SUCCESSFUL.to_owned(),
-                status_description: "Deployment completed successfully".to_owned(),
-            });
+            self.plan.deployment_updates.push(rollout::completed(d));
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod blocked;
 pub mod broker;
+pub mod deploy;
 pub mod drain;
 pub mod gc;
 pub mod heartbeat;
@@ -15,6 +16,7 @@ mod view;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+pub use deploy::evaluation as deployment_eval;
 pub use keyring::first_key;
 pub use node_evals::node_evals;
 pub use reports::client_update_evals;
@@ -27,6 +29,7 @@ use crate::stdx::{Entropy, Now, uuid};
 use crate::store::{Reader, Row, StoreError, Table, Touched, keys, splice};
 use blocked::Blocked;
 use broker::{Broker, Lease};
+use deploy::Deployments;
 use drain::Drains;
 use gc::{Collection, Progress, Thresholds};
 use heartbeat::Heartbeats;
@@ -59,6 +62,7 @@ pub struct Server {
     heartbeats: Heartbeats,
     drains: Drains,
     locks: Locks,
+    deployments: Deployments,
     nodes: NodeCache,
     in_flight: InFlight,
     runs: BTreeMap<String, Run>,
@@ -85,6 +89,7 @@ impl Server {
             heartbeats: Heartbeats::new(config.heartbeat),
             drains: Drains::default(),
             locks: Locks::default(),
+            deployments: Deployments::default(),
             nodes: NodeCache::default(),
             in_flight: InFlight::default(),
             runs: BTreeMap::new(),
@@ -104,11 +109,9 @@ impl Server {
         let gc = Some(self.gc_at).filter(|at| *at != u64::MAX);
         let heard = self.heartbeats.deadline();
         let (drains, locks) = (self.drains.deadline(), self.locks.deadline());
-        let keys = self.keys.deadline(now);
-        [self.broker.deadline(now), heard, self.blocked.deadline(), drains, locks, keys, gc]
-            .into_iter()
-            .flatten()
-            .min()
+        let (keys, rollouts) = (self.keys.deadline(now), self.deployments.deadline(now));
+        let (evals, blocked) = (self.broker.deadline(now), self.blocked.deadline());
+        [evals, heard, blocked, drains, locks, keys, rollouts, gc].into_iter().flatten().min()
     }
 
     /// Whether there is work that waits for nothing.
@@ -117,6 +120,7 @@ impl Server {
             && (self.broker.has_ready()
                 || !self.again.is_empty()
                 || !self.cancel.is_empty()
+                || self.deployments.has_work()
                 || self.collection.is_some())
     }
 
@@ -152,7 +156,7 @@ impl Server {
         }
         self.keys.touched(reader, Table::Operator.bit())?;
         self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
-        Ok(())
+        self.deployments.lead(now, reader)
     }
 
     /// Another server leads: everything is let go.
@@ -223,6 +227,7 @@ impl Server {
         }
         self.keys.touched(reader, touched.tables)?;
         self.stopped_jobs(reader, touched)?;
+        self.deployments.touched(touched);
         if touched.tables & Table::Operator.bit() != 0 {
             self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
         }
@@ -358,6 +363,7 @@ impl Server {
         }
         let due = self.blocked.retry(now.mono_ns);
         self.queue(reader, now, due)?;
+        self.deployments.work(now, reader, entropy, out)?;
         self.collect(now, reader, out)
     }
 

@@ -528,18 +528,10 @@ impl Head for Deployment {
             facts: Facts::Deployment(DeploymentHead {
                 job_version: self.job_version,
                 job_create: self.job_create_index,
-                active: deployment_active(&self.status),
+                active: self.is_active(),
             }),
         }
     }
-}
-
-/// True for a deployment that still runs, is paused or waits.
-pub(super) fn deployment_active(status: &str) -> bool {
-    !matches!(
-        status,
-        status::DEPLOYMENT_SUCCESSFUL | status::DEPLOYMENT_FAILED | status::DEPLOYMENT_CANCELLED
-    )
 }
 
 /// The head of an allocation of a job of the given kind. What tasks need is counted as the

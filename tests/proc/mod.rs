@@ -5,4 +5,5 @@ mod cli;
 mod cluster;
 mod durability;
 mod executor;
+mod rollout;
 mod services;

@@ -1,5 +1,7 @@
 //! Duties of a server over a real store.
 
+mod cluster;
+mod deploy;
 mod drain;
 mod gc;
 mod keyring;

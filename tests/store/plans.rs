@@ -247,6 +247,7 @@ fn deployments_count_what_is_placed_and_healthy() {
         id: id(b'c', 1),
         status: "successful".into(),
         status_description: "Deployment completed successfully".into(),
+        ..DeploymentUpdate::default()
     };
     let p = Plan { deployment_updates: vec![update], ..Plan::default() };
     w.run(&Command::PlanApply { plan: Box::new(p), wall_ns: WALL });

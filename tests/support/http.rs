@@ -133,7 +133,12 @@ fn chunked(stream: &mut TcpStream, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
 
 fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<()> {
     let mut part = [0; 16 * 1024];
-    let n = stream.read(&mut part)?;
+    let n = loop {
+        match stream.read(&mut part) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
     if n == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

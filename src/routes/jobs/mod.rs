@@ -116,7 +116,11 @@ fn job_applied(applied: crate::command::Applied) -> Result<JobApplied> {
         Applied::Job(j) => Ok(j),
         Applied::Nothing => Ok(JobApplied::default()),
         Applied::Refused(e) => Err(e),
-        Applied::Done | Applied::Plan { .. } | Applied::Conflict(_) | Applied::Checked(_) => {
+        Applied::Done
+        | Applied::Deployment(_)
+        | Applied::Plan { .. }
+        | Applied::Conflict(_)
+        | Applied::Checked(_) => {
             Err(ApiError::failed("the job's entry was applied as another command"))
         }
     }

@@ -8,9 +8,9 @@ use super::{Input, Outcome};
 const RUNNING: &str = "Deployment is running";
 const NEEDS_PROMOTION: &str = "Deployment is running but requires manual promotion";
 const AUTO_PROMOTION: &str = "Deployment is running pending automatic promotion";
-const COMPLETE: &str = "Deployment completed successfully";
-const JOB_STOPPED: &str = "Cancelled because job is stopped";
-const NEWER_VERSION: &str = "Cancelled due to newer version of job";
+pub(in crate::sched) const COMPLETE: &str = "Deployment completed successfully";
+pub(in crate::sched) const JOB_STOPPED: &str = "Cancelled because job is stopped";
+pub(in crate::sched) const NEWER_VERSION: &str = "Cancelled due to newer version of job";
 
 /// The deployments that matter for one evaluation.
 pub(super) struct Current {
@@ -32,7 +32,7 @@ impl Current {
         let same =
             job.is_some_and(|j| j.version == d.job_version && j.create_index == d.job_create_index);
         if !same {
-            if is_active(d) {
+            if d.is_active() {
                 let why = if job.is_none() { JOB_STOPPED } else { NEWER_VERSION };
                 out.deployment_updates.push(update(d, status::DEPLOYMENT_CANCELLED, why));
             }
@@ -52,7 +52,7 @@ impl Current {
 
     /// Id of the deployment while it is active.
     pub(super) fn active_id(&self) -> Option<&str> {
-        self.deployment.as_ref().filter(|d| is_active(d)).map(|d| d.id.as_str())
+        self.deployment.as_ref().filter(|d| d.is_active()).map(|d| d.id.as_str())
     }
 
     pub(super) fn state(&self, group: &str) -> Option<&DeploymentState> {
@@ -66,7 +66,7 @@ impl Current {
             out.deployment = Some(new);
             return;
         }
-        let Some(d) = self.deployment.filter(is_active) else { return };
+        let Some(d) = self.deployment.filter(Deployment::is_active) else { return };
         if complete {
             out.deployment_updates.push(update(&d, status::DEPLOYMENT_SUCCESSFUL, COMPLETE));
         } else if d.status == status::DEPLOYMENT_RUNNING && d.status_description != description(&d)
@@ -74,13 +74,6 @@ impl Current {
             out.deployment_updates.push(update(&d, status::DEPLOYMENT_RUNNING, description(&d)));
         }
     }
-}
-
-pub(in crate::sched) fn is_active(d: &Deployment) -> bool {
-    !matches!(
-        d.status.as_str(),
-        status::DEPLOYMENT_FAILED | status::DEPLOYMENT_SUCCESSFUL | status::DEPLOYMENT_CANCELLED
-    )
 }
 
 pub(in crate::sched) fn update(
@@ -92,6 +85,7 @@ pub(in crate::sched) fn update(
         id: d.id.clone(),
         status: status.to_owned(),
         status_description: description.to_owned(),
+        ..DeploymentUpdate::default()
     }
 }
 

@@ -169,9 +169,11 @@ impl<'a> Group<'a> {
     /// node is gone, and returns the ones that stand. They stay in `all` too.
     fn canaries(&mut self, all: &mut Allocs, rollout: &DeploymentState) -> Allocs {
         let unneeded = &self.current.unneeded_canaries;
-        let stale = drain(all, |a| unneeded.contains(&a.id) && !fit::terminal(a));
-        for a in stale {
-            self.stop(Stop::new(&a, status::ALLOC_NOT_NEEDED));
+        // One that failed is stopped too, lest it be taken for one of the group's.
+        for a in drain(all, |a| unneeded.contains(&a.id)) {
+            if !fit::server_terminal(&a) {
+                self.stop(Stop::new(&a, status::ALLOC_NOT_NEEDED));
+            }
         }
         let own = |a: &Allocation| rollout.placed_canaries.contains(&a.id);
         let mut standing = Allocs::new();

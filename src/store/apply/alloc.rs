@@ -11,6 +11,7 @@ use crate::store::rows::{AllocHead, Client, Facts, JobKind, alloc_head, set_spli
 use crate::store::schema::{ix, keys};
 use crate::store::{Batch, RowHead, StoreError, Table, typed};
 
+use super::deployment::count_health;
 use super::moves::{Moves, patch};
 
 /// Who changed an allocation.
@@ -177,11 +178,11 @@ impl Batch<'_> {
             {
                 self.put_services(index, &key, services)?;
             }
-            if let Some((was, now, at)) = healthy
+            if let Some(health) = healthy
                 && head.deployment != [0; 16]
             {
                 let group = self.group_of(&key)?;
-                self.count_health(index, &head.deployment, &group, (was, now, at), wall_ns)?;
+                self.note_health(index, &head.deployment, &group, health, wall_ns)?;
             }
         }
         for node in nodes {
@@ -213,31 +214,18 @@ impl Batch<'_> {
     }
 
     /// Counts an allocation's new health in its deployment, and moves the deadline of progress.
-    fn count_health(
+    fn note_health(
         &mut self,
         index: u64,
         deployment: &[u8; 16],
         group: &str,
-        (was, now, at): (Option<bool>, bool, Time),
+        health: (Option<bool>, bool, Time),
         wall_ns: i64,
     ) -> Result<(), StoreError> {
         let Some(row) = self.reader().row(Table::Deployment, deployment)? else { return Ok(()) };
         let mut d: Deployment = typed::decode(Table::Deployment, row.json)?;
         let Some(state) = d.task_groups.get_mut(group) else { return Ok(()) };
-        match was {
-            Some(true) => state.healthy_allocs -= 1,
-            Some(false) => state.unhealthy_allocs -= 1,
-            None => {}
-        }
-        if now {
-            state.healthy_allocs += 1;
-            let by = at.0.saturating_add(state.progress_deadline);
-            if state.progress_deadline > 0 && by > state.require_progress_by.0 {
-                state.require_progress_by = Time(by);
-            }
-        } else {
-            state.unhealthy_allocs += 1;
-        }
+        count_health(state, health);
         let mut moves = Moves::default();
         self.put_deployment(index, d, wall_ns, &mut moves)
     }

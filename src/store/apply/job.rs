@@ -488,7 +488,7 @@ fn enforced(want: u64, old: Option<Row<'_>>) -> Option<ApiError> {
 }
 
 /// True where two jobs are equal but for what the servers keep track of.
-fn same_spec(new: &[u8], old: &[u8]) -> Result<bool, StoreError> {
+pub(super) fn same_spec(new: &[u8], old: &[u8]) -> Result<bool, StoreError> {
     const KEPT: [&str; 9] = [
         "CreateIndex",
         "JobModifyIndex",

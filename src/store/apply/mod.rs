@@ -53,6 +53,9 @@ impl Batch<'_> {
             Command::JobTag { namespace, id, version, tag } => {
                 self.job_tag(index, (namespace, id), *version, tag.as_ref())
             }
+            Command::DeploymentSteer { update, eval, wall_ns } => {
+                self.deployment_steer(index, update, eval.as_deref(), *wall_ns)
+            }
             Command::EvalUpsert { evals } => {
                 let mut moves = Moves::default();
                 self.put_evals(index, evals, &mut moves)?;
