@@ -60,7 +60,8 @@ pub(super) fn run(
     let groups = job.iter().flat_map(|j| j.task_groups.iter());
     result.queued = groups.map(|g| (g.name.clone(), 0)).collect();
     if let (Some(job), Some(placer)) = (live, nodes.placer) {
-        let versions = versions(job, &allocs);
+        let downgraded = outcome.places.iter().filter(|p| p.downgrade).map(|p| &p.group);
+        let versions = versions(view, job, &allocs, downgraded);
         let mut work = Work {
             eval,
             job,
@@ -114,24 +115,34 @@ fn active_deployment(input: &Input<'_>, outcome: &Outcome) -> String {
             .any(|u| u.id == id && u.status != status::DEPLOYMENT_RUNNING)
     };
     let active = input.deployment.filter(|d| {
-        let job = input.job;
-        d.is_active() && !ended(&d.id) && job.is_some_and(|j| j.version == d.job_version)
+        let own = input
+            .job
+            .is_some_and(|j| j.version == d.job_version && j.create_index == d.job_create_index);
+        d.is_active() && !ended(&d.id) && own
     });
     active.map(|d| d.id.clone()).unwrap_or_default()
 }
 
-/// For each group the job as it ran before this version, newest first, where some allocation
-/// still runs it.
-fn versions(job: &Job, allocs: &[Rc<Allocation>]) -> BTreeMap<String, Rc<Job>> {
+/// For each group the job as it is to run while canaries of this version are tried: the newest
+/// version before that was stable or promoted, else the newest that still runs.
+fn versions<'g>(
+    view: &dyn View,
+    job: &Job,
+    allocs: &[Rc<Allocation>],
+    groups: impl Iterator<Item = &'g String>,
+) -> BTreeMap<String, Rc<Job>> {
     let mut out: BTreeMap<String, Rc<Job>> = BTreeMap::new();
-    for a in allocs.iter().filter(|a| !super::fit::terminal(a)) {
-        let Some(old) = a.job.as_ref().filter(|j| j.version < job.version) else { continue };
-        if old.create_index != job.create_index {
+    for group in groups {
+        if out.contains_key(group) {
             continue;
         }
-        let newest = out.entry(a.task_group.clone()).or_insert_with(|| old.clone());
-        if newest.version < old.version {
-            *newest = old.clone();
+        let live = allocs.iter().filter(|a| a.task_group == *group && !super::fit::terminal(a));
+        let older = live
+            .filter_map(|a| a.job.as_ref())
+            .filter(|old| old.version < job.version && old.create_index == job.create_index);
+        let good = view.proven_version(job, group);
+        if let Some(old) = good.or_else(|| older.max_by_key(|old| old.version).cloned()) {
+            out.insert(group.clone(), old);
         }
     }
     out

@@ -53,6 +53,8 @@ pub trait View {
     fn allocs_by_node(&self, id: &str) -> Vec<Rc<Allocation>>;
     /// The newest of the job.
     fn deployment_latest(&self, namespace: &str, job: &str) -> Option<Deployment>;
+    /// The newest version before `job` that is stable, or whose canaries of a group were promoted.
+    fn proven_version(&self, job: &Job, group: &str) -> Option<Rc<Job>>;
     fn config(&self) -> SchedulerConfiguration;
 }
 

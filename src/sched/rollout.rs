@@ -5,9 +5,7 @@ use std::rc::Rc;
 use crate::api::{Allocation, Deployment, DeploymentState, Evaluation, Job, TaskGroup, status};
 use crate::command::DeploymentUpdate;
 
-use super::reconcile::deployment::{
-    COMPLETE, JOB_STOPPED, NEWER_VERSION, begin_group, strategy, update,
-};
+use super::reconcile::deployment::{JOB_STOPPED, NEWER_VERSION, begin_group, strategy, update};
 
 /// What a group's strategy allows in one pass.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,11 +85,6 @@ pub(super) fn current<'d>(
     None
 }
 
-/// All groups of a deployment have nothing to wait for.
-pub(super) fn completed(d: &Deployment) -> DeploymentUpdate {
-    update(d, status::DEPLOYMENT_SUCCESSFUL, COMPLETE)
-}
-
 /// A deployment without groups.
 pub(super) fn begin(job: &Job, eval: &Evaluation, id: &str, now: i64) -> Deployment {
     super::reconcile::deployment::begin(job, eval.priority, id, now)
@@ -104,6 +97,18 @@ pub(super) fn add_group(d: &mut Deployment, group: &TaskGroup, total: usize, ste
     state.desired_canaries = i64::try_from(step.canaries).unwrap_or(i64::MAX);
     d.task_groups.insert(group.name.clone(), state);
     d.status_description = super::reconcile::deployment::description(d).to_owned();
+}
+
+/// Nodes came or went: as many allocations are wanted now.
+pub(super) fn resize(d: &Deployment, group: &TaskGroup, total: usize) -> Option<Deployment> {
+    let total = i64::try_from(total).unwrap_or(i64::MAX);
+    let state = d.task_groups.get(&group.name)?;
+    if state.desired_total == total || !d.is_active() {
+        return None;
+    }
+    let mut d = d.clone();
+    d.task_groups.get_mut(&group.name)?.desired_total = total;
+    Some(d)
 }
 
 /// A group has nothing to wait for.

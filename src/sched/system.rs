@@ -15,7 +15,7 @@ use super::build::Draft;
 use super::finish::{self, Changes};
 use super::fit;
 use super::preempt::{self, Rivals};
-use super::reconcile::{self, Disconnect, NodeState};
+use super::reconcile::{self, Disconnect, NodeState, deployment};
 use super::rollout::{self, Rollout};
 use super::select::{Placer, Wish};
 use super::tally::{Tally, add_exhausted};
@@ -166,7 +166,7 @@ struct Work<'a, 'w> {
     placer: Placer<'a>,
     /// Deployment of this version that is not over.
     current: Option<&'a Deployment>,
-    /// One that this plan begins.
+    /// One that this plan begins or changes.
     deployment: Option<Deployment>,
     new_id: String,
     changes: &'w mut Changes,
@@ -221,10 +221,9 @@ impl Work<'_, '_> {
         if let Some(rivals) = &mut self.rivals {
             self.plan.evals.extend(rivals.evaluations(self.eval, self.now, self.entropy));
         }
-        if let Some(d) = self.deployment.take() {
-            self.plan.deployment = Some(Box::new(d));
-        } else if let Some(d) = self.current.filter(|_| self.complete) {
-            self.plan.deployment_updates.push(rollout::completed(d));
+        self.plan.deployment = self.deployment.take().map(Box::new);
+        if let Some(d) = self.current {
+            self.plan.deployment_updates.extend(deployment::progress(d, self.complete));
         }
     }
 
@@ -421,8 +420,12 @@ impl Work<'_, '_> {
         let fits = placed + diff.current.len() + diff.in_place.len() + diff.done;
         self.settle_search(at, group, search, fits);
         let idle = !changes_spec && asked == 0;
-        self.complete &= idle
-            && self.current.is_none_or(|d| rollout::group_done(d.task_groups.get(&group.name)));
+        if let Some(d) = self.deployment.as_ref().or(self.current) {
+            let resized = rollout::resize(d, group, total);
+            let state = resized.as_ref().unwrap_or(d).task_groups.get(&group.name);
+            self.complete &= idle && rollout::group_done(state);
+            self.deployment = resized.or(self.deployment.take());
+        }
         if begins && total > 0 {
             let d = self
                 .deployment

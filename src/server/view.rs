@@ -187,6 +187,19 @@ impl View for StateView<'_> {
             .max_by_key(|d| (d.create_index, d.id.clone()))
     }
 
+    fn proven_version(&self, job: &Job, group: &str) -> Option<Rc<Job>> {
+        let deployments = self.sound(self.reader.deployments_by_job(&job.namespace, &job.id));
+        let promoted = |version: u64| {
+            deployments.iter().any(|d| {
+                (d.job_create_index, d.job_version) == (job.create_index, version)
+                    && d.task_groups.get(group).is_some_and(|g| g.promoted)
+            })
+        };
+        let versions = self.sound(self.reader.job_versions(&job.namespace, &job.id));
+        let older = versions.into_iter().filter(|v| v.version < job.version && !v.stop);
+        older.into_iter().find(|v| v.stable || promoted(v.version)).map(Rc::new)
+    }
+
     fn config(&self) -> SchedulerConfiguration {
         self.sound(self.reader.scheduler_config())
     }

@@ -16,7 +16,9 @@ pub(super) fn plan(world: &World, plan: &Plan) -> String {
         writeln!(out, "{}", placement(world, place)).unwrap();
     }
     if let Some(d) = &plan.deployment {
-        writeln!(out, "deployment {}", deployment(d)).unwrap();
+        let known = world.deployment.as_ref().is_some_and(|known| known.id == d.id);
+        let id = if known { &d.id } else { "new" };
+        writeln!(out, "deployment {id} {}", deployment(d)).unwrap();
     }
     for u in &plan.deployment_updates {
         writeln!(out, "deployment {} -> {} \"{}\"", u.id, u.status, u.status_description).unwrap();
@@ -96,7 +98,7 @@ fn placement(world: &World, p: &Placement) -> String {
 }
 
 fn deployment(d: &Deployment) -> String {
-    let mut out = format!("new {} \"{}\"", d.status, d.status_description);
+    let mut out = format!("{} \"{}\"", d.status, d.status_description);
     for (name, g) in &d.task_groups {
         write!(out, " {name}:total={}", g.desired_total).unwrap();
         if g.desired_canaries > 0 {

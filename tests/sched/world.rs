@@ -22,6 +22,8 @@ pub(super) const NOW: i64 = 1_700_000_000_000_000_000;
 pub(super) struct World {
     pub nodes: Vec<Rc<Node>>,
     pub job: Option<Rc<Job>>,
+    /// All of its versions.
+    pub versions: Vec<Rc<Job>>,
     /// Jobs that stand in the way.
     pub others: Vec<Rc<Job>>,
     pub allocs: Vec<Rc<Allocation>>,
@@ -53,6 +55,10 @@ impl View for World {
     }
     fn deployment_latest(&self, _: &str, _: &str) -> Option<Deployment> {
         self.deployment.clone()
+    }
+    fn proven_version(&self, job: &Job, _: &str) -> Option<Rc<Job>> {
+        let older = self.versions.iter().filter(|v| v.version < job.version && v.stable);
+        older.max_by_key(|v| v.version).cloned()
     }
     fn config(&self) -> SchedulerConfiguration {
         self.config.clone()
@@ -335,7 +341,9 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
                 let mut d: Deployment = typed(&o.value).map_err(read)?;
                 d.id = o.name;
                 word(w, "status", "running").clone_into(&mut d.status);
-                d.status_description = "Deployment is running".to_owned();
+                if d.status_description.is_empty() {
+                    d.status_description = "Deployment is running".to_owned();
+                }
                 d.job_version = u64::try_from(number(w, "version", 0)?).unwrap_or(0);
                 d.job_create_index = job.create_index;
                 let state = d.task_groups.entry("app".to_owned()).or_default();
@@ -361,6 +369,7 @@ fn build(objects: Vec<Object>) -> Result<World, String> {
             _ => world.config = typed(&o.value).map_err(read)?,
         }
     }
+    world.versions = versions.into_values().collect();
     world.nodes.sort_by(|a, b| a.id.cmp(&b.id));
     if world.eval.id.is_empty() {
         world.eval.id = "eval".to_owned();

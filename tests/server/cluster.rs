@@ -45,6 +45,8 @@ pub(super) struct Cluster {
     begun: BTreeMap<String, u64>,
     /// What the server proposed of its own, without plans.
     pub(super) proposed: Vec<Command>,
+    /// How many plans it made.
+    pub(super) plans: usize,
 }
 
 impl Cluster {
@@ -64,6 +66,7 @@ impl Cluster {
             server: Server::new(Config::default()),
             begun: BTreeMap::new(),
             proposed: Vec::new(),
+            plans: 0,
         };
         c.restart();
         c
@@ -100,6 +103,7 @@ impl Cluster {
                     self.proposed.push(command);
                     continue;
                 };
+                self.plans += 1;
                 let snap = self.w.store.snap().expect("a snapshot");
                 let (server, dice) = (&mut self.server, &mut self.dice);
                 let next = server.plan_applied(&eval, self.now, snap.reader(), dice, &result);
@@ -122,6 +126,26 @@ impl Cluster {
             self.work();
             check(self);
         }
+    }
+
+    /// Lets time go by at once, with the node heard in between.
+    pub(super) fn jump(&mut self, ns: u64) {
+        self.now.mono_ns += ns;
+        self.now.wall_ns += ns.cast_signed();
+        self.server.heartbeat(&id(b'd', 1), self.now, &mut self.dice);
+        self.work();
+    }
+
+    /// Whether the server would do something without being told anything.
+    pub(super) fn is_busy(&self) -> bool {
+        self.server.has_work()
+    }
+
+    /// Status and description of the evaluations of the job `web`, oldest first.
+    pub(super) fn evals(&self) -> Vec<(String, String)> {
+        let mut all = self.w.read(|r| r.evals_by_job("default", "web").expect("reads"));
+        all.sort_by_key(|e| e.create_index);
+        all.into_iter().map(|e| (e.status, e.status_description)).collect()
     }
 
     /// The node: what is new runs, what is to stop stops; after two seconds it shows whether it is

@@ -5,6 +5,7 @@ mod deploy;
 mod drain;
 mod gc;
 mod keyring;
+mod waiting;
 
 use vardo::stdx::Entropy;
 

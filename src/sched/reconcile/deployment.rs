@@ -8,7 +8,7 @@ use super::{Input, Outcome};
 const RUNNING: &str = "Deployment is running";
 const NEEDS_PROMOTION: &str = "Deployment is running but requires manual promotion";
 const AUTO_PROMOTION: &str = "Deployment is running pending automatic promotion";
-pub(in crate::sched) const COMPLETE: &str = "Deployment completed successfully";
+const COMPLETE: &str = "Deployment completed successfully";
 pub(in crate::sched) const JOB_STOPPED: &str = "Cancelled because job is stopped";
 pub(in crate::sched) const NEWER_VERSION: &str = "Cancelled due to newer version of job";
 
@@ -66,14 +66,19 @@ impl Current {
             out.deployment = Some(new);
             return;
         }
-        let Some(d) = self.deployment.filter(Deployment::is_active) else { return };
-        if complete {
-            out.deployment_updates.push(update(&d, status::DEPLOYMENT_SUCCESSFUL, COMPLETE));
-        } else if d.status == status::DEPLOYMENT_RUNNING && d.status_description != description(&d)
-        {
-            out.deployment_updates.push(update(&d, status::DEPLOYMENT_RUNNING, description(&d)));
-        }
+        out.deployment_updates.extend(self.deployment.and_then(|d| progress(&d, complete)));
     }
+}
+
+/// What changes in a deployment after its groups were looked at.
+pub(in crate::sched) fn progress(d: &Deployment, complete: bool) -> Option<DeploymentUpdate> {
+    let (status, text) = match complete {
+        true => (status::DEPLOYMENT_SUCCESSFUL, COMPLETE),
+        false => (status::DEPLOYMENT_RUNNING, description(d)),
+    };
+    let stays = d.status == status && d.status_description == text;
+    let moves = complete || d.status == status::DEPLOYMENT_RUNNING;
+    (d.is_active() && moves && !stays).then(|| update(d, status, text))
 }
 
 pub(in crate::sched) fn update(

@@ -51,8 +51,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A deployment as the scheduler wants it. What allocations have reported since the scheduler
-    /// looked stays.
+    /// A deployment that the scheduler begins. Of one that is there already, only how many
+    /// allocations are wanted changes.
     pub(super) fn plan_deployment(
         &mut self,
         index: u64,
@@ -60,20 +60,12 @@ impl Batch<'_> {
         wall_ns: i64,
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
-        let mut d = planned.clone();
-        if let Some(stored) = self.reader().deployment(&d.id)? {
-            d.create_time = stored.create_time;
-            for (name, old) in &stored.task_groups {
-                let Some(state) = d.task_groups.get_mut(name) else { continue };
-                state.healthy_allocs = old.healthy_allocs;
-                state.unhealthy_allocs = old.unhealthy_allocs;
-                state.placed_allocs = old.placed_allocs;
-                state.require_progress_by = old.require_progress_by;
-                for id in &old.placed_canaries {
-                    if !state.placed_canaries.contains(id) {
-                        state.placed_canaries.push(id.clone());
-                    }
-                }
+        let Some(mut d) = self.reader().deployment(&planned.id)? else {
+            return self.put_deployment(index, planned.clone(), wall_ns, moves);
+        };
+        for (name, state) in &planned.task_groups {
+            if let Some(stored) = d.task_groups.get_mut(name) {
+                stored.desired_total = state.desired_total;
             }
         }
         self.put_deployment(index, d, wall_ns, moves)

@@ -1,0 +1,115 @@
+//! Jobs that find no room, and what wakes them.
+
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, SECOND, web};
+use crate::store::{node, register_node};
+
+const BLOCKED: &str = "created to place remaining allocations";
+
+/// The job `web`, which takes so many MHz.
+fn asking(cpu: u64) -> Value {
+    let mut job = web(1, &json!({"MaxParallel": 0}), &json!({}));
+    job["TaskGroups"][0]["Tasks"][0]["Resources"]["CPU"] = json!(cpu);
+    job
+}
+
+fn shown(all: &[(String, String)]) -> Vec<(&str, &str)> {
+    all.iter().map(|(status, text)| (status.as_str(), text.as_str())).collect()
+}
+
+/// A node that can run it, with so many MHz.
+fn join(c: &mut Cluster, n: u8, cpu: i64) {
+    let mut n = node(n);
+    n.attributes.insert("driver.raw_exec".into(), "1".into());
+    n.scheduling_eligibility = "eligible".into();
+    n.computed_class = format!("v1:{cpu}");
+    n.node_resources.get_or_insert_default().cpu.cpu_shares = cpu;
+    c.propose(&register_node(&n));
+}
+
+#[test]
+fn a_job_that_never_fits_costs_nothing_while_it_waits() {
+    let mut c = Cluster::new(1);
+    c.register(&asking(100_000));
+    assert_eq!(shown(&c.evals()), [("complete", ""), ("blocked", BLOCKED)]);
+    assert_eq!(c.plans, 1);
+    for _ in 0..600 {
+        c.jump(5 * SECOND);
+        assert!(!c.is_busy());
+    }
+    assert_eq!((c.plans, c.proposed.len()), (1, 0), "{:?}", c.proposed);
+    // A server that takes over does not look again either.
+    c.restart();
+    c.work();
+    assert_eq!((c.plans, c.is_busy()), (1, false));
+}
+
+#[test]
+fn room_wakes_it_and_a_try_in_vain_makes_no_copy() {
+    let mut c = Cluster::new(1);
+    c.register(&asking(5000));
+    join(&mut c, 2, 2000);
+    c.work();
+    assert_eq!(c.plans, 2, "a node of another class is worth a try");
+    assert_eq!(shown(&c.evals()), [("complete", ""), ("blocked", BLOCKED)]);
+    join(&mut c, 3, 8000);
+    c.work();
+    assert_eq!(shown(&c.evals()), [("complete", ""), ("complete", "")]);
+    assert_eq!(c.allocs().len(), 1);
+}
+
+#[test]
+fn a_newer_version_waits_in_the_stead_of_the_older() {
+    let mut c = Cluster::new(1);
+    c.register(&asking(5000));
+    c.register(&asking(6000));
+    let evals = c.evals();
+    let blocked = evals.iter().filter(|(status, _)| status == "blocked").count();
+    let canceled = evals.iter().filter(|(status, _)| status == "canceled").count();
+    assert_eq!((blocked, canceled), (1, 1), "{evals:?}");
+    // The one that waits is of the newer version: room for the older one does not do.
+    join(&mut c, 2, 5500);
+    c.work();
+    assert_eq!(c.allocs().len(), 0);
+    join(&mut c, 3, 6500);
+    c.work();
+    assert_eq!(c.allocs().len(), 1);
+}
+
+#[test]
+fn the_end_of_a_task_makes_room() {
+    let mut c = Cluster::new(1);
+    let mut first = asking(600);
+    first["ID"] = json!("first");
+    c.register(&first);
+    c.register(&asking(600));
+    assert_eq!(c.allocs().len(), 0);
+    let eval = c.w.read(|r| r.evals_by_job("default", "first").unwrap()).remove(0);
+    let eval = vardo::api::Evaluation {
+        id: "0000000a-0000-0000-0000-000000000000".into(),
+        status: "pending".into(),
+        triggered_by: "job-deregister".into(),
+        ..eval
+    };
+    c.propose(&vardo::command::Command::JobDeregister {
+        namespace: "default".into(),
+        id: "first".into(),
+        purge: false,
+        no_shutdown_delay: false,
+        eval: Some(Box::new(eval)),
+        wall_ns: c.now.wall_ns,
+    });
+    c.work();
+    assert_eq!(c.allocs().len(), 0, "what was told to stop may still run");
+    let all = c.w.read(|r| r.allocs_by_job("default", "first").unwrap());
+    let update = vardo::command::AllocClientState {
+        id: all[0].id.clone(),
+        client_status: "complete".into(),
+        ..vardo::command::AllocClientState::default()
+    };
+    let (updates, evals, wall_ns) = (vec![update], Vec::new(), c.now.wall_ns);
+    c.propose(&vardo::command::Command::AllocClientUpdate { updates, evals, wall_ns });
+    c.work();
+    assert_eq!(c.allocs().len(), 1);
+}
