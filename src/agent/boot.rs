@@ -42,7 +42,7 @@ pub(super) type Fault = String;
 /// A sentence for the person who starts it.
 pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault> {
     let now = clock::now();
-    let mut entropy = System;
+    let mut entropy = System::new();
     let listeners = listen(&config.http)?;
     let dir = config.data_dir.join("store");
     fs::make_dir(&config.data_dir, 0o700).map_err(|e| at(&config.data_dir, &e))?;

@@ -174,14 +174,14 @@ pub struct JobSubmission {
 }
 
 impl JobListStub {
-    /// The line of a job in lists, without `Meta`.
-    pub fn of(job: &Job, summary: &JobSummary) -> Self {
+    /// The line of a job in lists, without `Meta` and summary.
+    pub fn of(job: &Job) -> Self {
         Self {
             create_index: job.create_index,
             datacenters: job.datacenters.clone(),
             id: job.id.clone(),
             job_modify_index: job.job_modify_index,
-            job_summary: Some(summary.clone()),
+            job_summary: None,
             meta: Map::default(),
             modify_index: job.modify_index,
             multiregion: job.multiregion.clone(),

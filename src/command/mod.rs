@@ -13,7 +13,8 @@ use crate::stdx::json::Bytes;
 use crate::stdx::json::{choices, records};
 
 choices! {
-/// One entry of the log. Encoded as JSON: one codec in the binary, readable dumps.
+/// One entry of the log. Encoded as JSON without fields that are zero: one codec in the binary,
+/// readable dumps, and small enough to lie beside others in a page.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Writes job, version, summary, submission and evaluation at one index. Where the spec equals

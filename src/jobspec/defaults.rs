@@ -37,8 +37,7 @@ pub(super) fn job(job: &mut Job, ctx: &AdmitCtx<'_>) {
     }
     if job.node_pool.is_empty() {
         job.node_pool = (ctx.namespace)(&job.namespace)
-            .and_then(|n| n.node_pool_configuration)
-            .map(|c| c.default)
+            .and_then(|n| n.node_pool_configuration.as_ref().map(|c| c.default.clone()))
             .filter(|d| !d.is_empty())
             .unwrap_or_else(|| POOL_DEFAULT.to_owned());
     }

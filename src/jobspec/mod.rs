@@ -14,6 +14,8 @@ mod task;
 mod validate;
 mod warnings;
 
+use std::rc::Rc;
+
 use crate::api::{ApiError, Job, Namespace, multi_error};
 
 /// What the cluster says about a job that is handed in.
@@ -29,7 +31,7 @@ pub struct AdmitCtx<'a> {
     /// Of the scheduler's configuration; without it `memory_max` earns a warning.
     pub memory_oversubscription: bool,
     /// The namespace by its name, `None` where there is none.
-    pub namespace: &'a dyn Fn(&str) -> Option<Namespace>,
+    pub namespace: &'a dyn Fn(&str) -> Option<Rc<Namespace>>,
     /// Whether a node pool exists.
     pub pool_exists: &'a dyn Fn(&str) -> bool,
 }

@@ -154,9 +154,9 @@ impl Ctx<'_> {
         self.req.method == Method::Delete
     }
 
-    /// A new random id, 36 characters.
+    /// A new id of a row, 36 characters.
     pub fn new_id(&mut self) -> String {
-        crate::stdx::uuid::new(self.entropy)
+        crate::stdx::uuid::of_row(self.entropy)
     }
 
     /// Reads the body, which must not be empty.

@@ -147,7 +147,7 @@ pub(super) fn failed(eval: &Evaluation, why: String, index: u64, now: i64) -> Ev
 pub(super) fn next(eval: &Evaluation, now: i64, entropy: &mut dyn Entropy) -> Evaluation {
     Evaluation {
         create_time: now,
-        id: uuid::new(entropy),
+        id: uuid::of_row(entropy),
         job_id: eval.job_id.clone(),
         job_modify_index: eval.job_modify_index,
         kind: eval.kind.clone(),

@@ -28,7 +28,7 @@ pub(super) fn run(
         true => None,
         false => view.deployment_latest(&eval.namespace, &eval.job_id),
     };
-    let deployment_id = uuid::new(entropy);
+    let deployment_id = uuid::of_row(entropy);
     let input = Input {
         job: job.as_deref(),
         eval,
@@ -288,7 +288,7 @@ impl<'a> Work<'a, '_> {
             canary: place.canary,
             now: self.now,
         };
-        let id = uuid::new(self.entropy);
+        let id = uuid::of_row(self.entropy);
         let node = self.placer.fleet.node(at);
         let mut placement = draft.place(id, node, resources, metric);
         if let (Some(victims), Some(rivals)) = (victims, &mut self.rivals) {

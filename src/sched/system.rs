@@ -41,7 +41,7 @@ pub(super) fn run(
     let current = rollout::current(live, latest.as_ref(), &mut plan.deployment_updates);
     let mut exhausted = BTreeSet::new();
     if let Some(job) = live {
-        let id = uuid::new(entropy);
+        let id = uuid::of_row(entropy);
         let mut work = Work {
             view,
             eval,
@@ -520,7 +520,7 @@ impl Work<'_, '_> {
             canary: slot.canary,
             now: self.now,
         };
-        let id = uuid::new(self.entropy);
+        let id = uuid::of_row(self.entropy);
         let metric = self.placer.metric(&tally);
         let mut placement = draft.place(id, self.placer.fleet.node(slot.node), resources, metric);
         if let (Some((_, victims)), Some(rivals)) = (victims, &mut self.rivals) {

@@ -224,7 +224,7 @@ fn migrate(
         }
     }
     let evals = jobs.into_values().flatten().map(|job| Evaluation {
-        id: uuid::new(entropy),
+        id: uuid::of_row(entropy),
         namespace: job.namespace,
         priority: job.priority,
         kind: job.kind,

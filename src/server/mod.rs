@@ -337,7 +337,7 @@ impl Server {
         for id in self.broker.take_failed() {
             self.runs.remove(&*id);
             if let Some(eval) = reader.eval(&id)? {
-                let follow_up = uuid::new(entropy);
+                let follow_up = uuid::of_row(entropy);
                 evals.extend(broker::failed(eval, follow_up, now.wall_ns, entropy.u64()));
             }
         }
@@ -449,7 +449,7 @@ fn given_up(mut eval: Evaluation, wall_ns: i64, entropy: &mut dyn Entropy) -> Ve
     let mut out = Vec::new();
     if matches!(eval.kind.as_str(), status::JOB_SERVICE | status::JOB_BATCH) {
         let waiting = Evaluation {
-            id: uuid::new(entropy),
+            id: uuid::of_row(entropy),
             triggered_by: status::TRIGGER_MAX_PLANS.to_owned(),
             status: status::EVAL_BLOCKED.to_owned(),
             status_description: "created due to placement conflicts".to_owned(),

@@ -40,7 +40,7 @@ pub fn node_evals(
         }
     }
     let evals = jobs.into_values().map(|job| Evaluation {
-        id: uuid::new(entropy),
+        id: uuid::of_row(entropy),
         namespace: job.namespace.clone(),
         priority: job.priority,
         kind: job.kind.clone(),

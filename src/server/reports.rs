@@ -39,7 +39,7 @@ pub fn client_update_evals(
             continue;
         }
         let eval = Evaluation {
-            id: uuid::new(entropy),
+            id: uuid::of_row(entropy),
             namespace: at.0.clone(),
             priority: job.priority,
             kind: job.kind,

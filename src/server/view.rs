@@ -201,7 +201,7 @@ impl View for StateView<'_> {
     }
 
     fn config(&self) -> SchedulerConfiguration {
-        self.sound(self.reader.scheduler_config())
+        self.sound(self.reader.scheduler_config().map(|c| SchedulerConfiguration::clone(&c)))
     }
 }
 

@@ -13,6 +13,11 @@ pub struct Now {
 pub trait Entropy {
     fn fill(&mut self, out: &mut [u8]);
 
+    /// What the next id of a row begins with, where that is not left to chance.
+    fn id_front(&mut self) -> Option<[u8; 2]> {
+        None
+    }
+
     /// Uniform in the whole range.
     fn u64(&mut self) -> u64 {
         let mut b = [0; 8];

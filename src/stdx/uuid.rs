@@ -4,8 +4,23 @@ use super::Entropy;
 
 /// A new random id (version 4 in form, as the reference's ids need not be).
 pub fn new(entropy: &mut dyn Entropy) -> String {
+    random(entropy, None)
+}
+
+/// A new id of a row. As likely to collide as a random one, also in its first digits, by which
+/// people name it; but the rows of ids that are made one after the other lie side by side.
+pub fn of_row(entropy: &mut dyn Entropy) -> String {
+    let front = entropy.id_front();
+    random(entropy, front)
+}
+
+fn random(entropy: &mut dyn Entropy, front: Option<[u8; 2]>) -> String {
     let mut b = [0; 16];
     entropy.fill(&mut b);
+    if let Some([first, second]) = front {
+        b[0] = first;
+        b[1] = second;
+    }
     b[6] = b[6] & 0x0f | 0x40;
     b[8] = b[8] & 0x3f | 0x80;
     from_bytes(&b)

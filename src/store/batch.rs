@@ -10,7 +10,7 @@ use super::rows::RowHead;
 use super::schema::{Dbs, Indexes};
 use super::{Reader, StoreError, Table};
 use crate::api::Evaluation;
-use crate::stdx::json::encode_into;
+use crate::stdx::json::encode_edited;
 
 /// What a committed batch moved, for watchers, broker and client.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,7 +51,7 @@ impl<'s> Batch<'s> {
 
     /// Reads what the batch has written so far.
     pub fn reader(&self) -> Reader<'_> {
-        Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes }
+        Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes, memo: None }
     }
 
     /// Marks an entry applied that holds no command (a new leader's, a configuration).
@@ -98,18 +98,36 @@ impl<'s> Batch<'s> {
         head: RowHead,
         value: &T,
     ) -> Result<(), StoreError> {
-        let row = self.encode(head, value);
+        self.put_edited(index, table, key, head, value, &[])
+    }
+
+    /// [`Self::put`] with other values for some members, in the order in which they are printed.
+    pub(super) fn put_edited<T: Serialize>(
+        &mut self,
+        index: u64,
+        table: Table,
+        key: &[u8],
+        head: RowHead,
+        value: &T,
+        edits: &[(&str, &[u8])],
+    ) -> Result<(), StoreError> {
+        let row = self.encode(head, value, edits);
         let done = self.put_row(index, table, key, &row);
         self.scratch = row;
         done
     }
 
     /// Head and JSON in the scratch buffer, which the caller gives back.
-    pub(super) fn encode<T: Serialize>(&mut self, head: RowHead, value: &T) -> Vec<u8> {
+    pub(super) fn encode<T: Serialize>(
+        &mut self,
+        head: RowHead,
+        value: &T,
+        edits: &[(&str, &[u8])],
+    ) -> Vec<u8> {
         let mut row = std::mem::take(&mut self.scratch);
         row.clear();
         head.encode(&mut row);
-        encode_into(value, &mut row);
+        encode_edited(value, edits, &mut row);
         row
     }
 
@@ -156,8 +174,9 @@ impl<'s> Batch<'s> {
         key: &[u8],
         head: RowHead,
         stub: &T,
+        edits: &[(&str, &[u8])],
     ) -> Result<(), StoreError> {
-        let row = self.encode(head, stub);
+        let row = self.encode(head, stub, edits);
         let done = self.put_stub_row(table, key, &row);
         self.scratch = row;
         done

@@ -13,6 +13,7 @@ mod error;
 mod grow;
 mod local;
 mod log;
+mod memo;
 mod reader;
 pub mod rows;
 mod schema;
@@ -35,6 +36,7 @@ use std::path::Path;
 
 use heed::{Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 
+use memo::Memo;
 use schema::{Dbs, Indexes, MAX_DBS};
 
 /// Gives a file real blocks up to a length; false where that fails.
@@ -68,6 +70,7 @@ pub struct Store {
     // Dropped before the lock, so that no one else opens what is not yet closed.
     env: Env<WithoutTls>,
     dbs: Dbs,
+    memo: Memo,
     data: File,
     /// Length of the data file as this process last set or saw it.
     len: u64,
@@ -122,14 +125,15 @@ impl Store {
         let map_bytes = env.info().map_size;
         let max_map_bytes = grow::round(options.max_map_bytes).max(map_bytes);
         let allocate = options.allocate;
-        Ok(Self { env, dbs, data, len, map_bytes, max_map_bytes, allocate, _lock: lock })
+        let memo = Memo::default();
+        Ok(Self { env, dbs, memo, data, len, map_bytes, max_map_bytes, allocate, _lock: lock })
     }
 
     /// A view of what is committed now.
     pub fn snap(&self) -> Result<Snap<'_>, StoreError> {
         let txn = self.env.read_txn()?;
         let indexes = read_indexes(&self.dbs, &txn)?;
-        Ok(Snap { txn, dbs: &self.dbs, indexes })
+        Ok(Snap { txn, dbs: &self.dbs, memo: &self.memo, indexes })
     }
 
     /// A transaction that changes the store. No snapshot of the same store is alive meanwhile.
@@ -240,11 +244,12 @@ fn read_indexes(dbs: &Dbs, txn: &RoTxn<'_>) -> Result<Indexes, StoreError> {
 pub struct Snap<'s> {
     txn: RoTxn<'s, WithoutTls>,
     dbs: &'s Dbs,
+    memo: &'s Memo,
     indexes: Indexes,
 }
 
 impl Snap<'_> {
     pub fn reader(&self) -> Reader<'_> {
-        Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes }
+        Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes, memo: Some(self.memo) }
     }
 }

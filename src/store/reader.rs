@@ -5,6 +5,7 @@ use std::ops::Bound;
 use heed::types::Bytes;
 use heed::{RoRange, RoRevRange, RoTxn};
 
+use super::memo::Memo;
 use super::rows::AllocHead;
 use super::schema::{Db, Dbs, Indexes, id_at, ix, keys, u64_at};
 use super::{Row, StoreError, Table};
@@ -15,6 +16,8 @@ pub struct Reader<'t> {
     pub(super) txn: &'t RoTxn<'t>,
     pub(super) dbs: &'t Dbs,
     pub(super) indexes: &'t Indexes,
+    /// None inside of a batch, which may have changed what is remembered.
+    pub(super) memo: Option<&'t Memo>,
 }
 
 /// Key and value as they lie in the store.
@@ -137,7 +140,8 @@ impl<'t> Reader<'t> {
 
     /// True where some index entry has the prefix.
     pub(super) fn any(&self, prefix: &[u8]) -> Result<bool, StoreError> {
-        Ok(self.index_keys(prefix, None, false)?.next().transpose()?.is_some())
+        let next = self.dbs.ix.get_greater_than_or_equal_to(self.txn, prefix)?;
+        Ok(next.is_some_and(|(key, _)| key.starts_with(prefix)))
     }
 
     /// What holds resources on a node: allocations that have not finished there, by id. No JSON

@@ -307,8 +307,12 @@ impl<'t> Reader<'t> {
         self.get(Table::Variable, &keys::variable(namespace, path))
     }
 
-    pub fn namespace(&self, name: &str) -> Result<Option<Namespace>, StoreError> {
-        self.get(Table::Namespace, &keys::name(name))
+    pub fn namespace(&self, name: &str) -> Result<Option<Rc<Namespace>>, StoreError> {
+        let read = || self.get(Table::Namespace, &keys::name(name));
+        match self.memo {
+            Some(memo) => memo.namespaces.get(self.table_index(Table::Namespace), name, read),
+            None => Ok(read()?.map(Rc::new)),
+        }
     }
 
     pub fn node_pool(&self, name: &str) -> Result<Option<NodePool>, StoreError> {
@@ -316,8 +320,13 @@ impl<'t> Reader<'t> {
     }
 
     /// Defaults (all zero) before the first leader has written it.
-    pub fn scheduler_config(&self) -> Result<SchedulerConfiguration, StoreError> {
-        Ok(self.get(Table::Operator, &keys::name(SCHEDULER))?.unwrap_or_default())
+    pub fn scheduler_config(&self) -> Result<Rc<SchedulerConfiguration>, StoreError> {
+        let read = || self.get(Table::Operator, &keys::name(SCHEDULER));
+        let config = match self.memo {
+            Some(memo) => memo.scheduler.get(self.table_index(Table::Operator), "", read)?,
+            None => read()?.map(Rc::new),
+        };
+        Ok(config.unwrap_or_default())
     }
 
     /// The keys that sign workload identities, by id.

@@ -4,6 +4,8 @@ mod diff;
 mod fixture;
 mod hcl;
 
+use std::rc::Rc;
+
 use serde_json::Value;
 use vardo::api::{Job, Namespace, TaskGroup};
 use vardo::jobspec::{AdmitCtx, admit, join_warnings, refusal};
@@ -18,7 +20,7 @@ fn admitted(job: Job) -> Result<(Job, Vec<String>), Vec<String>> {
             priority_max: 100,
             count_max: 50_000,
             memory_oversubscription: false,
-            namespace: &|n| (n == "default" || n == "dev").then(Namespace::default),
+            namespace: &|n| (n == "default" || n == "dev").then(Rc::<Namespace>::default),
             pool_exists: &|p| p == "default",
         },
     )

@@ -3,6 +3,7 @@
 mod allocs;
 mod durability;
 mod jobs;
+mod log;
 mod nodes;
 mod plans;
 mod rest;
@@ -72,10 +73,11 @@ impl World {
         w
     }
 
+    /// Applies a command as the log gives it back.
     pub(crate) fn run(&mut self, command: &Command) -> Applied {
         self.index += 1;
         let mut batch = self.store.batch().expect("a batch");
-        let applied = batch.apply(self.index, command).expect("applies");
+        let applied = batch.apply(self.index, &logged(command)).expect("applies");
         self.touched = batch.commit().expect("commits");
         applied
     }
@@ -114,6 +116,13 @@ impl World {
             [g.queued, g.starting, g.running, g.complete, g.failed, g.lost]
         })
     }
+}
+
+/// What the log gives back of a command, which must be the same.
+pub(crate) fn logged(command: &Command) -> Command {
+    let back: Command = json::decode(&json::encode_lean(command)).expect("a command");
+    assert_eq!(back, *command);
+    back
 }
 
 /// A UUID of a kind, by number.

@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::jobspec::{self, AdmitCtx};
 use crate::routes::{Answer, Outcome, Reply};
 use crate::stdx::json::records;
-use crate::store::StoreError;
+use crate::store::{StoreError, Table, keys};
 
 records! {
 /// What a registration, a plan or a validation may say. Other keys, such as `PolicyOverride`, mean
@@ -43,7 +43,7 @@ pub(in crate::routes) fn admit(ctx: &Ctx<'_>, job: Job) -> Result<jobspec::Admit
             count_max: ctx.agent.job_max_count,
             memory_oversubscription: config.memory_oversubscription_enabled,
             namespace: &|name| found(reader.namespace(name)),
-            pool_exists: &|name| found(reader.node_pool(name)).is_some(),
+            pool_exists: &|name| found(reader.row(Table::NodePool, &keys::name(name))).is_some(),
         },
     ))
 }

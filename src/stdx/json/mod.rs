@@ -1,9 +1,11 @@
 //! JSON as the API speaks it: Go's null rules, canonical printing, forgiving reading.
 //!
-//! Read with [`decode()`], print with [`encode`]. Types are made readable by [`records!`] and
-//! [`choices!`] around their definitions (see `record`), printable by serde's derive.
+//! Read with [`decode()`], print with [`encode()`]. Types are made readable by [`records!`] and
+//! [`choices!`] around their definitions (see `record`), printable by serde's derive. No other
+//! module holds a printer, so every type is compiled once for it.
 
 mod decode;
+mod encode;
 mod pretty;
 mod reader;
 pub(crate) mod record;
@@ -19,6 +21,8 @@ pub use types::{Any, Bytes, List, Map, Raw, Span, Time, is_zero};
 
 use serde::Serialize;
 
+use encode::{Edits, Printer};
+
 /// Prints a value without white space. Floats always carry a fraction or an exponent; `<`, `>` and
 /// `&` are not escaped.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
@@ -27,12 +31,29 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     out
 }
 
-/// [`encode`] to the end of a buffer.
+/// [`encode()`] to the end of a buffer.
 ///
 /// # Panics
 /// For values that JSON cannot hold (maps whose keys are not text): a mistake in a type, not data.
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    if let Err(e) = serde_json::to_writer(out, value) {
+    print(value, Printer::new(out, false, &[]));
+}
+
+/// [`encode_into`] with other values for some members of the outermost object, as text and in the
+/// order of its fields.
+pub fn encode_edited<T: Serialize + ?Sized>(value: &T, edits: Edits<'_>, out: &mut Vec<u8>) {
+    print(value, Printer::new(out, false, edits));
+}
+
+/// Prints a value without the fields that are zero; [`decode()`] reads the same value from it.
+pub fn encode_lean<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    print(value, Printer::new(&mut out, true, &[]));
+    out
+}
+
+fn print<T: Serialize + ?Sized>(value: &T, mut printer: Printer<'_>) {
+    if let Err(e) = value.serialize(&mut printer) {
         unreachable!("a type of ours does not print as JSON: {e}");
     }
 }

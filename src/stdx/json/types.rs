@@ -172,14 +172,25 @@ impl Bytes {
             }
             let mut n = 0u32;
             for b in &quad[..4 - pad] {
-                let v = BASE64.iter().position(|c| c == b)?;
-                n = n << 6 | u32::try_from(v).ok()?;
+                n = n << 6 | u32::from(digit(*b)?);
             }
             n <<= 6 * pad;
             out.extend_from_slice(&n.to_be_bytes()[1..4 - pad]);
         }
         Some(out)
     }
+}
+
+/// The place of a digit in [`BASE64`].
+fn digit(b: u8) -> Option<u8> {
+    Some(match b {
+        b'A'..=b'Z' => b - b'A',
+        b'a'..=b'z' => b - b'a' + 26,
+        b'0'..=b'9' => b - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    })
 }
 
 impl Serialize for Bytes {

@@ -41,7 +41,7 @@ impl Batch<'_> {
         let deployment = id(&alloc.deployment_id).unwrap_or_default();
         let head = alloc_head(alloc, kind, [eval, node, deployment]);
         let Facts::Alloc(now) = head.facts else { return Ok(()) };
-        let mut row = self.encode(head, alloc);
+        let mut row = self.encode(head, alloc, &[]);
         let done = set_splice(&mut row)
             .ok_or_else(|| StoreError::Damaged("an allocation is no object".to_owned()))
             .and_then(|()| self.put_row(index, Table::Alloc, &key, &row));
@@ -49,7 +49,7 @@ impl Batch<'_> {
         done?;
         let mut stub = AllocListStub::of(alloc);
         kind.text().clone_into(&mut stub.job_type);
-        self.put_stub(Table::Alloc, &key, head, &stub)?;
+        self.put_stub(Table::Alloc, &key, head, &stub, &[])?;
         let was = match old.map(|h| h.facts) {
             Some(Facts::Alloc(was)) => Some(was),
             _ => None,

@@ -31,9 +31,8 @@ impl Batch<'_> {
         {
             return Ok(Applied::Refused(refused));
         }
-        let json = encode(job);
         if let Some(row) = old
-            && same_spec(&json, row.json)?
+            && same_spec(&encode(job), row.json)?
         {
             let (modify, job_modify) = (row.modify(), row.job().job_modify);
             return self.reevaluate(index, job, modify, job_modify, eval);
@@ -62,29 +61,31 @@ impl Batch<'_> {
         facts.registered = facts.status;
         let create = before.map_or(index, |(h, _)| h.create);
         let head = RowHead { create, modify: index, facts: Facts::Job(facts) };
-        let json = patch(
-            Table::Job,
-            &json,
-            &[
-                ("CreateIndex", create.to_string().as_bytes()),
-                ("JobModifyIndex", index.to_string().as_bytes()),
-                ("ModifyIndex", index.to_string().as_bytes()),
-                ("Stable", b"false"),
-                ("Status", format!("\"{}\"", facts.status.text()).as_bytes()),
-                ("StatusDescription", b"\"\""),
-                ("Version", facts.version.to_string().as_bytes()),
-            ],
-        )?;
-        self.put_json(index, Table::Job, &key, head, &json)?;
+        let status = format!("\"{}\"", facts.status.text());
+        let (created, changed) = (create.to_string(), index.to_string());
+        let version = facts.version.to_string();
+        let edits: [(&str, &[u8]); 7] = [
+            ("CreateIndex", created.as_bytes()),
+            ("JobModifyIndex", changed.as_bytes()),
+            ("ModifyIndex", changed.as_bytes()),
+            ("Stable", b"false"),
+            ("Status", status.as_bytes()),
+            ("StatusDescription", b"\"\""),
+            ("Version", version.as_bytes()),
+        ];
+        self.put_edited(index, Table::Job, &key, head, job, &edits)?;
         self.touch(index, Table::JobVersion, &key);
+        moves.settled(&key);
         let summary = self.register_summary(index, &key, job)?;
-        let mut stub = JobListStub::of(job, &summary);
-        stub.create_index = create;
-        stub.modify_index = index;
-        stub.job_modify_index = index;
-        facts.status.text().clone_into(&mut stub.status);
-        stub.status_description.clear();
-        self.put_stub(Table::Job, &key, head, &stub)?;
+        let edits: [(&str, &[u8]); 6] = [
+            ("CreateIndex", created.as_bytes()),
+            ("JobModifyIndex", changed.as_bytes()),
+            ("JobSummary", &summary),
+            ("ModifyIndex", changed.as_bytes()),
+            ("Status", status.as_bytes()),
+            ("StatusDescription", b"\"\""),
+        ];
+        self.put_stub(Table::Job, &key, head, &JobListStub::of(job), &edits)?;
         if let Some(s) = submission {
             self.put_submission(index, job, facts.version, s)?;
         }
@@ -158,12 +159,13 @@ impl Batch<'_> {
         self.put_json(index, Table::JobVersion, &version, head, &json)
     }
 
+    /// Sees to it that there is a summary with all groups of the job; its JSON.
     fn register_summary(
         &mut self,
         index: u64,
         key: &[u8],
         job: &Job,
-    ) -> Result<JobSummary, StoreError> {
+    ) -> Result<Vec<u8>, StoreError> {
         let groups = job.task_groups.iter().map(|g| &g.name);
         if let Some(row) = self.reader().row(Table::JobSummary, key)? {
             let mut summary: JobSummary = typed::decode(Table::JobSummary, row.json)?;
@@ -171,10 +173,10 @@ impl Batch<'_> {
             for name in groups {
                 summary.summary.entry(name.clone()).or_default();
             }
-            if summary.summary.len() != before {
-                self.put_summary(index, key, &mut summary)?;
+            if summary.summary.len() == before {
+                return Ok(row.json.to_vec());
             }
-            return Ok(summary);
+            return self.put_summary(index, key, &mut summary);
         }
         let mut summary = JobSummary {
             children: Some(JobChildrenSummary::default()),
@@ -184,8 +186,7 @@ impl Batch<'_> {
             namespace: job.namespace.clone(),
             summary: groups.map(|n| (n.clone(), TaskGroupSummary::default())).collect(),
         };
-        self.put_summary(index, key, &mut summary)?;
-        Ok(summary)
+        self.put_summary(index, key, &mut summary)
     }
 
     fn put_submission(

@@ -79,6 +79,13 @@ impl Moves {
         }
     }
 
+    /// The job's row has just been written, with its status of now.
+    pub(super) fn settled(&mut self, key: &[u8]) {
+        if self.jobs.get(key).is_some_and(|j| j.groups.is_empty() && j.children == [0; 3]) {
+            self.jobs.remove(key);
+        }
+    }
+
     fn of(&mut self, namespace: &str, id: &str) -> &mut JobMoves {
         self.jobs.entry(keys::job(namespace, id)).or_insert_with(|| JobMoves {
             namespace: namespace.to_owned(),

@@ -17,7 +17,7 @@ impl Batch<'_> {
         if let Some(old) = self.reader().namespace(&namespace.name)? {
             namespace.create_index = old.create_index;
             namespace.modify_index = old.modify_index;
-            if namespace == old {
+            if namespace == *old {
                 return Ok(Applied::Nothing);
             }
         } else {

@@ -212,7 +212,7 @@ impl Batch<'_> {
         node.drain = node.drain_strategy.is_some();
         let head = node.head();
         self.put(index, Table::Node, key, head, &node)?;
-        self.put_stub(Table::Node, key, head, &NodeListStub::of(&node))?;
+        self.put_stub(Table::Node, key, head, &NodeListStub::of(&node), &[])?;
         self.touched.nodes_changed.insert(node.id);
         Ok(())
     }

@@ -1,0 +1,472 @@
+//! The typed printer: any value as JSON bytes, in one pass and without white space.
+//!
+//! Whole, it prints what the API shows. Lean, it leaves out of every struct what reads back as the
+//! same value when it is missing; the log holds commands in this form.
+
+use serde::de::value::Error;
+use serde::ser::{
+    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+
+type Done = Result<(), Error>;
+
+/// Members of the outermost object that get another value, in the order in which they are printed.
+pub(super) type Edits<'o> = &'o [(&'o str, &'o [u8])];
+
+/// Appends one value to `out`.
+pub(super) struct Printer<'o> {
+    out: &'o mut Vec<u8>,
+    lean: bool,
+    /// What was printed last stands for more than a zero: it is the inside of an `Option`.
+    present: bool,
+    edits: Edits<'o>,
+}
+
+impl<'o> Printer<'o> {
+    pub(super) fn new(out: &'o mut Vec<u8>, lean: bool, edits: Edits<'o>) -> Self {
+        Self { out, lean, present: false, edits }
+    }
+
+    /// A comma, unless this is the first part.
+    fn separate(&mut self) {
+        if !matches!(self.out.last(), Some(b'{' | b'[')) {
+            self.out.push(b',');
+        }
+    }
+
+    /// The name of a field, which needs no escapes. Says where the member begins.
+    fn name(&mut self, name: &str) -> usize {
+        let at = self.out.len();
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        at
+    }
+
+    fn text(&mut self, text: &str) -> Done {
+        if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
+            return self.foreign(text);
+        }
+        self.out.reserve(text.len() + 2);
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
+        Ok(())
+    }
+
+    fn number(&mut self, mut n: u64) -> Done {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (n % 10) as u8;
+            n /= 10;
+            if n == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+        Ok(())
+    }
+
+    /// What is rare: text with escapes, floats.
+    fn foreign<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+        serde_json::to_writer(&mut *self.out, value).map_err(Error::custom)
+    }
+
+    fn open<'p>(&'p mut self, open: u8, close: &'static str) -> Parts<'p, 'o> {
+        self.out.push(open);
+        Parts { lean: self.lean, edits: std::mem::take(&mut self.edits), printer: self, close }
+    }
+
+    fn open_variant<'p>(
+        &'p mut self,
+        name: &str,
+        open: u8,
+        close: &'static str,
+    ) -> Result<Parts<'p, 'o>, Error> {
+        self.out.push(b'{');
+        self.name(name);
+        self.out.push(open);
+        Ok(Parts { lean: self.lean, edits: &[], printer: self, close })
+    }
+
+    /// Takes a member back that says nothing; its value begins at `value`.
+    fn drop_zero(&mut self, member: usize, value: usize) {
+        let zero = matches!(
+            self.out.get(value..),
+            Some(b"null" | b"0" | b"\"\"" | b"false" | b"[]" | b"{}" | b"0.0")
+        );
+        if zero && !self.present {
+            self.out.truncate(member);
+        }
+        self.present = false;
+    }
+}
+
+/// The parts of a list or an object.
+pub(super) struct Parts<'p, 'o> {
+    printer: &'p mut Printer<'o>,
+    close: &'static str,
+    /// Members that are zero are left out.
+    lean: bool,
+    edits: Edits<'o>,
+}
+
+impl Parts<'_, '_> {
+    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+        self.printer.separate();
+        value.serialize(&mut *self.printer)
+    }
+
+    fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Done {
+        let member = self.printer.name(name);
+        if let Some(((edited, text), rest)) = self.edits.split_first()
+            && *edited == name
+        {
+            self.edits = rest;
+            self.printer.out.extend_from_slice(text);
+            return Ok(());
+        }
+        let from = self.printer.out.len();
+        self.printer.present = false;
+        value.serialize(&mut *self.printer)?;
+        if self.lean {
+            self.printer.drop_zero(member, from);
+        }
+        Ok(())
+    }
+
+    fn close(self) -> Done {
+        self.printer.out.extend_from_slice(self.close.as_bytes());
+        Ok(())
+    }
+}
+
+macro_rules! integers {
+    ($($method:ident $type:ty;)*) => {$(
+        fn $method(self, n: $type) -> Done {
+            let n = i64::from(n);
+            if n < 0 {
+                self.out.push(b'-');
+            }
+            self.number(n.unsigned_abs())
+        }
+    )*};
+}
+
+impl<'p, 'o> Serializer for &'p mut Printer<'o> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Parts<'p, 'o>;
+    type SerializeTuple = Parts<'p, 'o>;
+    type SerializeTupleStruct = Parts<'p, 'o>;
+    type SerializeTupleVariant = Parts<'p, 'o>;
+    type SerializeMap = Parts<'p, 'o>;
+    type SerializeStruct = Parts<'p, 'o>;
+    type SerializeStructVariant = Parts<'p, 'o>;
+
+    integers! {
+        serialize_i8 i8;
+        serialize_i16 i16;
+        serialize_i32 i32;
+        serialize_i64 i64;
+        serialize_u8 u8;
+        serialize_u16 u16;
+        serialize_u32 u32;
+    }
+
+    fn serialize_u64(self, n: u64) -> Done {
+        self.number(n)
+    }
+
+    fn serialize_f32(self, n: f32) -> Done {
+        self.foreign(&n)
+    }
+
+    fn serialize_f64(self, n: f64) -> Done {
+        self.foreign(&n)
+    }
+
+    fn serialize_bool(self, b: bool) -> Done {
+        self.out.extend_from_slice(if b { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_char(self, c: char) -> Done {
+        self.text(c.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, text: &str) -> Done {
+        self.text(text)
+    }
+
+    fn serialize_bytes(self, bytes: &[u8]) -> Done {
+        self.foreign(bytes)
+    }
+
+    fn serialize_none(self) -> Done {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Done {
+        value.serialize(&mut *self)?;
+        self.present = true;
+        Ok(())
+    }
+
+    fn serialize_unit(self) -> Done {
+        self.out.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Done {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Done {
+        self.text(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Done {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Done {
+        self.out.push(b'{');
+        self.name(variant);
+        value.serialize(&mut *self)?;
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Parts<'p, 'o>, Error> {
+        Ok(self.open(b'[', "]"))
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Parts<'p, 'o>, Error> {
+        Ok(self.open(b'[', "]"))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts<'p, 'o>, Error> {
+        Ok(self.open(b'[', "]"))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Parts<'p, 'o>, Error> {
+        self.open_variant(variant, b'[', "]}")
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Parts<'p, 'o>, Error> {
+        Ok(self.open(b'{', "}"))
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts<'p, 'o>, Error> {
+        Ok(self.open(b'{', "}"))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Parts<'p, 'o>, Error> {
+        self.open_variant(variant, b'{', "}}")
+    }
+}
+
+macro_rules! items {
+    ($($trait:ident $method:ident;)*) => {$(
+        impl $trait for Parts<'_, '_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+                self.item(value)
+            }
+
+            fn end(self) -> Done {
+                self.close()
+            }
+        }
+    )*};
+}
+
+items! {
+    SerializeSeq serialize_element;
+    SerializeTuple serialize_element;
+    SerializeTupleStruct serialize_field;
+    SerializeTupleVariant serialize_field;
+}
+
+macro_rules! members {
+    ($($trait:ident)*) => {$(
+        impl $trait for Parts<'_, '_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Done {
+                self.member(name, value)
+            }
+
+            fn end(self) -> Done {
+                self.close()
+            }
+        }
+    )*};
+}
+
+members! { SerializeStruct SerializeStructVariant }
+
+impl SerializeMap for Parts<'_, '_> {
+    type Ok = ();
+    type Error = Error;
+
+    /// Keys are text; a number becomes text.
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Done {
+        self.printer.separate();
+        let at = self.printer.out.len();
+        key.serialize(&mut *self.printer)?;
+        match self.printer.out.get(at) {
+            Some(b'"') => {}
+            Some(b'-' | b'0'..=b'9') => {
+                self.printer.out.insert(at, b'"');
+                self.printer.out.push(b'"');
+            }
+            _ => return Err(Error::custom("a key is not text")),
+        }
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
+        self.printer.out.push(b':');
+        value.serialize(&mut *self.printer)
+    }
+
+    fn end(self) -> Done {
+        self.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::stdx::json::{Any, List, Map, Time, choices, records};
+    use crate::stdx::json::{decode, encode, encode_edited, encode_lean};
+
+    records! {
+    #[derive(Debug, Default, PartialEq)]
+    #[serde(rename_all = "PascalCase")]
+    struct Part {
+        count: Option<i64>,
+        names: List<String>,
+        on: Option<bool>,
+        text: String,
+        value: f64,
+    }
+
+    #[derive(Debug, Default, PartialEq)]
+    #[serde(rename_all = "PascalCase")]
+    struct Whole {
+        any: Map<Any>,
+        at: Time,
+        inner: Part,
+        least: i64,
+        most: u64,
+        optional: Option<Part>,
+        parts: Map<Part>,
+        plain: BTreeMap<String, bool>,
+        texts: Vec<String>,
+    }
+    }
+
+    choices! {
+    #[derive(Debug, PartialEq)]
+    enum Choice {
+        Unit,
+        One(Part),
+        Named { part: Part, count: i64, last: Option<u64> },
+    }
+    }
+
+    fn whole() -> Whole {
+        let config = [("a", Any::Null), ("b", Any::Number(0.0)), ("c", Any::Text("\"".into()))];
+        Whole {
+            any: config.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            at: Time(1_500_000_000),
+            inner: Part { count: Some(0), on: Some(false), value: 2.5, ..Part::default() },
+            least: i64::MIN,
+            most: u64::MAX,
+            optional: Some(Part::default()),
+            parts: [("p\u{7f}\n{".to_owned(), Part::default())].into_iter().collect(),
+            plain: [("no".to_owned(), false), ("yes".to_owned(), true)].into_iter().collect(),
+            texts: vec![String::new(), "[".to_owned(), "\\\u{e9}".to_owned()],
+        }
+    }
+
+    #[test]
+    fn whole_values_print_as_the_library_prints_them() {
+        for value in [Whole::default(), whole()] {
+            assert_eq!(encode(&value), serde_json::to_vec(&value).unwrap());
+        }
+        for n in [0, 9, 10, 12_345_678_901, -1, i64::MAX] {
+            assert_eq!(encode(&n), n.to_string().as_bytes());
+        }
+        let part = || Part { count: Some(1), ..Part::default() };
+        let named = Choice::Named { part: part(), count: 0, last: None };
+        let choices = [Choice::Unit, Choice::One(part()), named];
+        assert_eq!(encode(&choices), serde_json::to_vec(&choices).unwrap());
+        let numbers = BTreeMap::from([(-1i8, 1u8), (7, 0)]);
+        assert_eq!(encode(&(1u8, "a", 'b', (), numbers)), br#"[1,"a","b",null,{"-1":1,"7":0}]"#);
+    }
+
+    #[test]
+    fn lean_values_read_back_as_they_were() {
+        for value in [Whole::default(), whole()] {
+            assert_eq!(decode::<Whole>(&encode_lean(&value)), Ok(value));
+        }
+        assert_eq!(encode_lean(&Whole::default()), b"{}");
+        assert_eq!(encode_lean(&Part { count: Some(0), ..Part::default() }), br#"{"Count":0}"#);
+        for choice in [
+            Choice::Unit,
+            Choice::One(Part::default()),
+            Choice::Named { part: Part::default(), count: 0, last: None },
+            Choice::Named { part: Part::default(), count: 1, last: Some(0) },
+        ] {
+            assert_eq!(decode::<Choice>(&encode_lean(&choice)), Ok(choice));
+        }
+    }
+
+    #[test]
+    fn members_of_the_outermost_object_are_edited() {
+        let value = Whole { optional: Some(Part::default()), ..Whole::default() };
+        let mut out = b"[".to_vec();
+        let edits: [(&str, &[u8]); 3] = [("Inner", b"{}"), ("Least", b"7"), ("Parts", b"[1]")];
+        encode_edited(&value, &edits, &mut out);
+        let part = r#"{"Count":null,"Names":null,"On":null,"Text":"","Value":0.0}"#;
+        let want = format!(
+            r#"[{{"Any":null,"At":null,"Inner":{{}},"Least":7,"Most":0,"Optional":{part},"#
+        );
+        let want = format!(r#"{want}"Parts":[1],"Plain":{{}},"Texts":[]}}"#);
+        assert_eq!(String::from_utf8(out).unwrap(), want);
+    }
+}
