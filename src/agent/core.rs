@@ -356,7 +356,8 @@ impl Core {
         if !self.proposals.is_empty() && self.asked_to_write {
             self.complete_proposals(now, store)?;
             let proposals = std::mem::take(&mut self.proposals);
-            let payloads = proposals.iter().map(|p| Rc::from(json::encode_lean(&p.command))).collect();
+            let payloads =
+                proposals.iter().map(|p| Rc::from(json::encode_lean(&p.command))).collect();
             let snap = store.snap()?;
             self.consensus.tick(now, snap.reader());
             match self.consensus.ask(now, snap.reader(), Input::Propose(payloads)) {

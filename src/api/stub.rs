@@ -201,41 +201,41 @@ impl JobListStub {
     }
 }
 
-impl AllocListStub {
-    /// The line of an allocation in lists, with its task states and without its resources. The
-    /// job's type is known where `job` is set.
-    pub fn of(alloc: &Allocation) -> Self {
-        Self {
-            allocated_resources: AllocatedResources::default(),
-            client_description: alloc.client_description.clone(),
-            client_status: alloc.client_status.clone(),
-            create_index: alloc.create_index,
-            create_time: alloc.create_time,
-            deployment_status: alloc.deployment_status.clone(),
-            desired_description: alloc.desired_description.clone(),
-            desired_status: alloc.desired_status.clone(),
-            desired_transition: alloc.desired_transition.clone(),
-            eval_id: alloc.eval_id.clone(),
-            followup_eval_id: alloc.followup_eval_id.clone(),
-            id: alloc.id.clone(),
-            job_id: alloc.job_id.clone(),
-            job_type: alloc.job.as_ref().map(|j| j.kind.clone()).unwrap_or_default(),
-            job_version: alloc.job_version,
-            modify_index: alloc.modify_index,
-            modify_time: alloc.modify_time,
-            name: alloc.name.clone(),
-            namespace: alloc.namespace.clone(),
-            next_allocation: alloc.next_allocation.clone(),
-            node_id: alloc.node_id.clone(),
-            node_name: alloc.node_name.clone(),
-            preempted_allocations: alloc.preempted_allocations.clone(),
-            preempted_by_allocation: alloc.preempted_by_allocation.clone(),
-            reschedule_tracker: alloc.reschedule_tracker.clone(),
-            task_group: alloc.task_group.clone(),
-            task_states: alloc.task_states.clone(),
-        }
-    }
-}
+/// The members of a line of [`AllocListStub`]: each is copied from the allocation, or else stands
+/// as given here; where that is nothing, it is left out.
+pub const ALLOC_LINE: [(&str, &str); 27] = [
+    ("AllocatedResources", ""),
+    ("ClientDescription", "\"\""),
+    ("ClientStatus", "\"\""),
+    ("CreateIndex", "0"),
+    ("CreateTime", "0"),
+    ("DeploymentStatus", "null"),
+    ("DesiredDescription", "\"\""),
+    ("DesiredStatus", "\"\""),
+    (
+        "DesiredTransition",
+        "{\"ForceReschedule\":null,\"Migrate\":null,\"MigrateDisablePlacement\":null,\
+         \"NoShutdownDelay\":null,\"Reschedule\":null}",
+    ),
+    ("EvalID", "\"\""),
+    ("FollowupEvalID", "\"\""),
+    ("ID", "\"\""),
+    ("JobID", "\"\""),
+    ("JobType", "\"\""),
+    ("JobVersion", "0"),
+    ("ModifyIndex", "0"),
+    ("ModifyTime", "0"),
+    ("Name", "\"\""),
+    ("Namespace", "\"\""),
+    ("NextAllocation", "\"\""),
+    ("NodeID", "\"\""),
+    ("NodeName", "\"\""),
+    ("PreemptedAllocations", "null"),
+    ("PreemptedByAllocation", "\"\""),
+    ("RescheduleTracker", "null"),
+    ("TaskGroup", "\"\""),
+    ("TaskStates", "null"),
+];
 
 impl NodeListStub {
     /// The line of a node in lists, without attributes and resources.

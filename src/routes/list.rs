@@ -4,8 +4,7 @@ use super::page::{Page, hex_prefix};
 use super::params::bool_param;
 use super::{Answer, Ctx, Outcome, Params, Watch, invalid_method};
 use crate::api::{
-    AllocListStub, Allocation, ApiError, Deployment, Evaluation, Job, JobListStub, Node,
-    NodeListStub, NodePool,
+    Allocation, ApiError, Deployment, Evaluation, Job, JobListStub, Node, NodeListStub, NodePool,
 };
 use crate::http::Query;
 use crate::stdx::json::records;
@@ -276,28 +275,12 @@ pub(super) fn allocations(ctx: &mut Ctx<'_>) -> Result {
     let mut page = Page::new::<Allocation>(ctx.params)?;
     let reader = ctx.reader;
     each(reader, ctx.params, Table::Alloc, "alloc", |id, token| {
-        let Some(stub) = reader.stub(Table::Alloc, id)? else { return Ok(true) };
-        let row = if page.filters() || resources { reader.row(Table::Alloc, id)? } else { None };
-        if let Some(row) = &row
-            && page.filters()
-            && !page.passes(row.json)?
-        {
+        let Some(row) = reader.row(Table::Alloc, id)? else { return Ok(true) };
+        if !page.passes(row.json)? {
             return Ok(true);
         }
         let Some(out) = page.room(token) else { return Ok(false) };
-        if !resources && states {
-            out.extend_from_slice(stub.json);
-            return Ok(true);
-        }
-        let mut stub: AllocListStub = decode(stub.json)?;
-        if !states {
-            stub.task_states.clear();
-        }
-        if let Some(row) = row.filter(|_| resources) {
-            let alloc: Allocation = decode(row.json)?;
-            stub.allocated_resources = alloc.allocated_resources.unwrap_or_default();
-        }
-        json::encode_into(&stub, out);
+        reader.alloc_line(&row, resources, states, out)?;
         Ok(true)
     })?;
     let index = reader.table_index(Table::Alloc);

@@ -9,6 +9,7 @@ use super::memo::Memo;
 use super::rows::AllocHead;
 use super::schema::{Db, Dbs, Indexes, id_at, ix, keys, u64_at};
 use super::{Row, StoreError, Table};
+use crate::sched::fit::Usage;
 
 /// All reads, of a snapshot or inside of a batch.
 #[derive(Clone, Copy)]
@@ -128,12 +129,15 @@ impl<'t> Reader<'t> {
         Keys::open(self.txn, self.dbs.ix, prefix, start, reverse)
     }
 
-    /// The ids (last 16 bytes) of the index entries with a prefix.
+    /// The ids (last 16 bytes) of the index entries with a prefix; entries without one, such as the
+    /// sum of a node, are passed over.
     pub(super) fn ids(&self, prefix: &[u8]) -> Result<Vec<[u8; 16]>, StoreError> {
         let mut out = Vec::new();
         for pair in self.index_keys(prefix, None, false)? {
             let (key, _) = pair?;
-            out.push(tail(key)?);
+            if key.len() >= prefix.len() + 16 {
+                out.push(tail(key)?);
+            }
         }
         Ok(out)
     }
@@ -152,8 +156,7 @@ impl<'t> Reader<'t> {
     ) -> Result<impl Iterator<Item = Result<Held, StoreError>> + use<'t>, StoreError> {
         let reader = *self;
         // An id that is none finds nothing: no index has the kind 0.
-        let prefix = keys::by_uuid(node_id)
-            .map_or(vec![0], |node| [&[ix::ALLOC_NODE][..], &node, &[0]].concat());
+        let prefix = keys::by_uuid(node_id).map_or(vec![0], |node| ix::by_node(&node, false, &[]));
         Ok(self.index_keys(&prefix, None, false)?.map(move |pair| {
             let id = tail(pair?.0)?;
             let row = reader
@@ -161,6 +164,34 @@ impl<'t> Reader<'t> {
                 .ok_or_else(|| StoreError::Damaged("index names a missing row".to_owned()))?;
             Ok((id, row.alloc()))
         }))
+    }
+
+    /// The sum of what allocations hold on a node.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn node_sum(&self, node: &[u8; 16]) -> Result<Usage, StoreError> {
+        let Some(sum) = self.dbs.ix.get(self.txn, &ix::node_sum(node))? else {
+            return Ok(Usage::default());
+        };
+        let word = |n: usize| {
+            u64_at(sum, n * 8)
+                .map(u64::cast_signed)
+                .ok_or_else(|| StoreError::Damaged("the sum of a node".to_owned()))
+        };
+        Ok(Usage { cpu: word(0)?, memory: word(1)?, disk: word(2)?, allocs: word(3)? })
+    }
+
+    /// Allocations of a node that hold what only one may hold there.
+    pub(super) fn exclusive_on(&self, node: &[u8; 16]) -> Result<Vec<[u8; 16]>, StoreError> {
+        let mut out = Vec::new();
+        for pair in self.index_keys(&ix::by_node(node, false, &[]), None, false)? {
+            let (key, exclusive) = pair?;
+            if exclusive == [1] {
+                out.push(tail(key)?);
+            }
+        }
+        Ok(out)
     }
 
     pub(super) fn meta(&self, key: &[u8]) -> Result<Option<&'t [u8]>, StoreError> {

@@ -106,6 +106,16 @@ impl AllocHead {
         self.desired != Desired::Run || self.client_terminal()
     }
 
+    /// What it holds on its node.
+    pub(super) fn usage(&self) -> fit::Usage {
+        fit::Usage {
+            cpu: i64::from(self.cpu),
+            memory: i64::from(self.memory),
+            disk: i64::from(self.disk),
+            allocs: 1,
+        }
+    }
+
     /// Finished on the node: holds no resources there.
     pub fn client_terminal(&self) -> bool {
         matches!(self.client, Client::Complete | Client::Failed | Client::Lost)

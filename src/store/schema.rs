@@ -94,7 +94,6 @@ pub(super) type Db = Database<Bytes, Bytes>;
 pub(super) struct Dbs {
     tables: [Db; TABLES],
     job_stub: Db,
-    alloc_stub: Db,
     node_stub: Db,
     pub(super) log: Db,
     pub(super) meta: Db,
@@ -119,7 +118,6 @@ impl Dbs {
         Ok(Self {
             tables,
             job_stub: db("stub_job")?,
-            alloc_stub: db("stub_alloc")?,
             node_stub: db("stub_node")?,
             log: db("log")?,
             meta: db("meta")?,
@@ -137,7 +135,6 @@ impl Dbs {
     pub(super) fn stub(&self, table: Table) -> Option<Db> {
         match table {
             Table::Job => Some(self.job_stub),
-            Table::Alloc => Some(self.alloc_stub),
             Table::Node => Some(self.node_stub),
             _ => None,
         }
@@ -203,7 +200,8 @@ pub(super) mod ix {
     pub(crate) const CREATED: u8 = 1;
     /// job ‖ NUL ‖ terminal (0 or 1) ‖ id → nothing.
     pub(crate) const ALLOC_JOB: u8 = 2;
-    /// node ‖ client-terminal (0 or 1) ‖ id → nothing.
+    /// node ‖ client-terminal (0 or 1) ‖ id → whether it is exclusive (0 or 1); and behind them
+    /// node ‖ 2 → the sum of what those that are not terminal hold.
     pub(crate) const ALLOC_NODE: u8 = 3;
     /// job ‖ NUL ‖ terminal (0 or 1) ‖ id → nothing.
     pub(crate) const EVAL_JOB: u8 = 4;
@@ -253,11 +251,24 @@ pub(super) mod ix {
     }
 
     pub(crate) fn by_node(node: &[u8], terminal: bool, id: &[u8]) -> Vec<u8> {
+        let mut k = node_prefix(node);
+        k.push(u8::from(terminal));
+        k.extend_from_slice(id);
+        k
+    }
+
+    /// All entries of a node.
+    pub(crate) fn node_prefix(node: &[u8]) -> Vec<u8> {
         let mut k = Vec::with_capacity(34);
         k.push(ALLOC_NODE);
         k.extend_from_slice(node);
-        k.push(u8::from(terminal));
-        k.extend_from_slice(id);
+        k
+    }
+
+    /// Where the sum of a node is.
+    pub(crate) fn node_sum(node: &[u8]) -> Vec<u8> {
+        let mut k = node_prefix(node);
+        k.push(2);
         k
     }
 }

@@ -193,6 +193,45 @@ fn put(out: &mut Vec<u8>, piece: &[u8]) {
     out.extend_from_slice(piece);
 }
 
+/// Writes an object of the members that `line` names, in byte order: each with its value among the
+/// edits, or else in `json`, or else the text that stands beside its name. Empty text leaves a
+/// member out.
+pub fn project(
+    json: &[u8],
+    line: &[(&str, &str)],
+    edits: &[(&str, &[u8])],
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let begin = out.len();
+    out.push(b'{');
+    let mut members = Members::new(json);
+    let mut next = members.next()?;
+    let mut edits = edits.iter().peekable();
+    for (name, absent) in line {
+        while next.as_ref().is_some_and(|m| m.name < name.as_bytes()) {
+            next = members.next()?;
+        }
+        let there = next.as_ref().filter(|m| m.name == name.as_bytes());
+        let text = match (edits.next_if(|(n, _)| n == name), there) {
+            (Some((_, text)), _) => text,
+            (None, Some(m)) => json.get(m.value.clone())?,
+            (None, None) => absent.as_bytes(),
+        };
+        if text.is_empty() {
+            continue;
+        }
+        if out.len() > begin + 1 {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(text);
+    }
+    out.push(b'}');
+    Some(())
+}
+
 /// Copies an object of any order with the value of one member exchanged; as it is where there is
 /// no such member.
 pub fn replace(json: &[u8], name: &str, text: &[u8]) -> Option<Vec<u8>> {
@@ -260,6 +299,19 @@ mod tests {
         assert_eq!(patch(b"{}", &[("A", b"1")]).unwrap(), br#"{"A":1}"#);
         assert_eq!(patch(b"{ }", &[]).unwrap(), b"{}");
         assert_eq!(replace(br#"{"b":1, "a":2}"#, "a", b"[]").unwrap(), br#"{"b":1, "a":[]}"#);
+    }
+
+    #[test]
+    fn an_object_becomes_a_line() {
+        let line = [("0", "0"), ("A", "9"), ("B", ""), ("BB", ""), ("D", "null"), ("F", "\"\"")];
+        let text = |edits: &[(&str, &[u8])]| {
+            let mut out = b"[".to_vec();
+            project(OBJECT, &line, edits, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(&[]), r#"[{"0":0,"A":1,"B":{"x":"}\""},"D":null,"F":""}"#);
+        assert_eq!(text(&[("0", b""), ("B", b""), ("D", b"4")]), r#"[{"A":1,"D":4,"F":""}"#);
+        assert_eq!(project(b"[]", &line, &[], &mut Vec::new()), None);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use super::rows::{AllocHead, Row};
 use super::schema::{ix, keys};
 use super::{StoreError, Table, splice};
 use crate::api::{
-    Allocation, Deployment, Evaluation, Job, JobSubmission, JobSummary, Namespace, Node, NodePool,
-    RootKey, SchedulerConfiguration, Variable, status,
+    ALLOC_LINE, Allocation, Deployment, Evaluation, Job, JobSubmission, JobSummary, Namespace,
+    Node, NodePool, RootKey, SchedulerConfiguration, Variable, status,
 };
 
 /// Key of the scheduler's configuration in [`Table::Operator`].
@@ -142,7 +142,7 @@ impl<'t> Reader<'t> {
     /// All allocations of a node that are known, with their jobs, by id.
     pub fn allocs_by_node(&self, node_id: &str) -> Result<Vec<Allocation>, StoreError> {
         let Some(node) = keys::by_uuid(node_id) else { return Ok(Vec::new()) };
-        self.allocs(&[&[ix::ALLOC_NODE][..], &node].concat())
+        self.allocs(&ix::node_prefix(&node))
     }
 
     /// The allocations that an evaluation placed or updated, with their jobs, by id.
@@ -174,7 +174,7 @@ impl<'t> Reader<'t> {
     /// The keys of all allocations of a node, in order.
     pub fn alloc_ids_by_node(&self, node_id: &str) -> Result<Vec<[u8; 16]>, StoreError> {
         let Some(node) = keys::by_uuid(node_id) else { return Ok(Vec::new()) };
-        let mut ids = self.ids(&[&[ix::ALLOC_NODE][..], &node].concat())?;
+        let mut ids = self.ids(&ix::node_prefix(&node))?;
         ids.sort_unstable();
         Ok(ids)
     }
@@ -239,6 +239,28 @@ impl<'t> Reader<'t> {
         }
         out.extend_from_slice(back);
         Ok(())
+    }
+
+    /// The line of an allocation in lists, made of its row.
+    pub fn alloc_line(
+        &self,
+        row: &Row<'_>,
+        resources: bool,
+        task_states: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let head = row.alloc();
+        let kind = format!("\"{}\"", head.kind.text());
+        let version = head.job_version.to_string();
+        let edits: [(&str, &[u8]); 4] = [
+            ("AllocatedResources", b""),
+            ("JobType", kind.as_bytes()),
+            ("JobVersion", version.as_bytes()),
+            ("TaskStates", b"null"),
+        ];
+        let edits = &edits[usize::from(resources)..if task_states { 3 } else { 4 }];
+        splice::project(row.json, &ALLOC_LINE, edits, out)
+            .ok_or_else(|| StoreError::Damaged("an allocation's row".to_owned()))
     }
 
     pub fn evals_by_job(&self, namespace: &str, id: &str) -> Result<Vec<Evaluation>, StoreError> {

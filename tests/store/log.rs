@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use vardo::api::{AllocState, DesiredTransition, NodeEvent, SchedulerConfiguration, TaskState};
 use vardo::command::{AllocClientState, AllocStop, Command, DeploymentUpdate, Placement, Plan};
-use vardo::stdx::json::{self, Bytes, Time};
+use vardo::stdx::json::{self, Time};
 
 use super::{WALL, alloc, id, job, logged, node, pending, plan, register_node};
 
@@ -119,7 +119,7 @@ fn zeros_that_mean_something_stay() {
         evals: vec![pending(1, &web), Default::default()],
         ..Plan::default()
     };
-    let (name, id) = (String::new(), id(b'n', 1));
+    let id = id(b'n', 1);
     let text = || String::new();
     let event = NodeEvent::default;
     for command in [
@@ -175,9 +175,7 @@ fn zeros_that_mean_something_stay() {
         Command::VariablePut { variable: Box::default(), check: Some(0), wall_ns: 0 },
         Command::VariableDelete { namespace: text(), path: text(), check: None },
         Command::NamespaceUpsert { namespace: Box::default() },
-        Command::NamespaceDelete { region: text(), name: text() },
         Command::NodePoolUpsert { pool: Box::default() },
-        Command::NodePoolDelete { region: text(), name },
         Command::SchedulerConfig {
             config: Box::new(SchedulerConfiguration::default()),
             check: Some(0),
@@ -192,7 +190,6 @@ fn zeros_that_mean_something_stay() {
         },
         Command::ReconcileSummaries,
         Command::Bootstrap { wall_ns: 0 },
-        Command::RootKey { id: text(), public: Bytes(vec![0]), secret: text(), wall_ns: 0 },
     ] {
         logged(&command);
     }

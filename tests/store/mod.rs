@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use vardo::api::{Allocation, Evaluation, Job, Node, TaskGroup};
 use vardo::command::{Applied, Command, JobApplied, Placement, Plan};
+use vardo::sched::fit::Usage;
 use vardo::stdx::json;
-use vardo::store::{Options, Reader, Store, Touched};
+use vardo::store::{Options, Reader, Store, Touched, keys};
 
 /// A directory that goes with the test.
 pub(crate) struct Dir(PathBuf);
@@ -79,6 +80,7 @@ impl World {
         let mut batch = self.store.batch().expect("a batch");
         let applied = batch.apply(self.index, &logged(command)).expect("applies");
         self.touched = batch.commit().expect("commits");
+        self.read(sums_are_right);
         applied
     }
 
@@ -115,6 +117,25 @@ impl World {
             let g = &s.summary["app"];
             [g.queued, g.starting, g.running, g.complete, g.failed, g.lost]
         })
+    }
+}
+
+/// The sum of every node is what its allocations come to.
+fn sums_are_right(r: Reader<'_>) {
+    for n in 1..=3 {
+        let node = id(b'd', n);
+        let mut want = Usage::default();
+        for held in r.usage_by_node(&node).expect("reads") {
+            let (_, head) = held.expect("a row");
+            want.add(&Usage {
+                cpu: head.cpu.into(),
+                memory: head.memory.into(),
+                disk: head.disk.into(),
+                allocs: 1,
+            });
+        }
+        let key = keys::by_uuid(&node).expect("an id");
+        assert_eq!(r.node_sum(&key).expect("reads"), want, "node {n}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plans: what is committed, what is refused.
 
-use vardo::api::{Allocation, Deployment, DeploymentState};
+use vardo::api::{AllocListStub, Allocation, Deployment, DeploymentState};
 use vardo::command::{AllocStop, Applied, Command, DeploymentUpdate, Placement, Plan};
 use vardo::stdx::json;
 use vardo::store::Table;
@@ -51,8 +51,13 @@ fn placements_get_their_indexes_and_are_found_everywhere() {
         assert!(text.contains(&format!("\"ID\":\"{id}\",\"Job\":{{\"Affinities\":null")), "{text}");
         assert!(text.contains("\"VersionTag\":null},\"JobID\":\"web\""), "{text}");
         serde_json::from_str::<serde_json::Value>(&text).unwrap();
-        let stub = r.stub(Table::Alloc, &usage[0].0).unwrap().unwrap();
-        let text = std::str::from_utf8(stub.json).unwrap();
+        let mut line = Vec::new();
+        r.alloc_line(&row, false, true, &mut line).unwrap();
+        let back: AllocListStub = json::decode(&line).unwrap();
+        assert_eq!(String::from_utf8(line.clone()).unwrap(), {
+            String::from_utf8(json::encode(&back)).unwrap()
+        });
+        let text = String::from_utf8(line).unwrap();
         assert!(text.contains("\"JobType\":\"service\",\"JobVersion\":0"), "{text}");
     });
 }

@@ -144,14 +144,14 @@ pub(in crate::routes) fn alloc_stubs(
 ) -> Result<Answer> {
     let mut body = vec![b'['];
     for id in ids {
-        let Some(stub) = reader.stub(Table::Alloc, id)? else { continue };
-        if !wants(&stub.alloc()) {
+        let Some(row) = reader.row(Table::Alloc, id)? else { continue };
+        if !wants(&row.alloc()) {
             continue;
         }
         if body.len() > 1 {
             body.push(b',');
         }
-        body.extend_from_slice(stub.json);
+        reader.alloc_line(&row, false, true, &mut body)?;
     }
     body.push(b']');
     let watch = Watch::Tables(Table::Alloc.bit());

@@ -122,14 +122,10 @@ impl Parts<'_, '_> {
     }
 
     fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Done {
-        let member = self.printer.name(name);
-        if let Some(((edited, text), rest)) = self.edits.split_first()
-            && *edited == name
-        {
-            self.edits = rest;
-            self.printer.out.extend_from_slice(text);
+        if self.edited(name) {
             return Ok(());
         }
+        let member = self.printer.name(name);
         let from = self.printer.out.len();
         self.printer.present = false;
         value.serialize(&mut *self.printer)?;
@@ -137,6 +133,18 @@ impl Parts<'_, '_> {
             self.printer.drop_zero(member, from);
         }
         Ok(())
+    }
+
+    /// Prints a member with its value of the edits, where they have one.
+    fn edited(&mut self, name: &str) -> bool {
+        let Some(((_, text), rest)) = self.edits.split_first().filter(|((n, _), _)| *n == name)
+        else {
+            return false;
+        };
+        self.edits = rest;
+        self.printer.name(name);
+        self.printer.out.extend_from_slice(text);
+        true
     }
 
     fn close(self) -> Done {
@@ -327,6 +335,11 @@ macro_rules! members {
                 self.member(name, value)
             }
 
+            fn skip_field(&mut self, name: &'static str) -> Done {
+                self.edited(name);
+                Ok(())
+            }
+
             fn end(self) -> Done {
                 self.close()
             }
@@ -454,6 +467,14 @@ mod tests {
         ] {
             assert_eq!(decode::<Choice>(&encode_lean(&choice)), Ok(choice));
         }
+    }
+
+    #[test]
+    fn members_that_are_left_out_can_be_edited_too() {
+        let eval = crate::api::Evaluation { id: "a".to_owned(), ..Default::default() };
+        let mut out = Vec::new();
+        encode_edited(&eval, &[("CreateIndex", b"3"), ("Wait", b"5")], &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"CreateIndex":3,"ID":"a","Wait":5}"#);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// [`encode_into`] with other values for some members of the outermost object, as text and in the
-/// order of its fields.
+/// order of its fields; also for members that would be left out.
 pub fn encode_edited<T: Serialize + ?Sized>(value: &T, edits: Edits<'_>, out: &mut Vec<u8>) {
     print(value, Printer::new(out, false, edits));
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{
-    AllocDeploymentStatus, AllocListStub, Allocation, Deployment, DesiredTransition, Evaluation,
-};
+use crate::api::{AllocDeploymentStatus, Allocation, Deployment, DesiredTransition, Evaluation};
 use crate::command::{AllocClientState, Applied};
+use crate::sched::fit::Usage;
 use crate::stdx::json::Time;
 use crate::store::rows::{AllocHead, Client, Facts, JobKind, alloc_head, set_splice};
 use crate::store::schema::{ix, keys};
@@ -24,8 +23,8 @@ pub(super) enum By {
 }
 
 impl Batch<'_> {
-    /// Writes an allocation with its stub and index entries. `old` is the head of the row that it
-    /// replaces. Nothing for ids that are no UUIDs.
+    /// Writes an allocation with its index entries. `old` is the head of the row that it replaces.
+    /// Nothing for ids that are no UUIDs.
     pub(super) fn put_alloc(
         &mut self,
         index: u64,
@@ -36,25 +35,38 @@ impl Batch<'_> {
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
         let id = |text: &str| keys::by_uuid(text);
-        let (Some(key), Some(node)) = (id(&alloc.id), id(&alloc.node_id)) else { return Ok(()) };
+        let Some(node) = id(&alloc.node_id) else { return Ok(()) };
         let eval = id(&alloc.eval_id).unwrap_or_default();
         let deployment = id(&alloc.deployment_id).unwrap_or_default();
         let head = alloc_head(alloc, kind, [eval, node, deployment]);
-        let Facts::Alloc(now) = head.facts else { return Ok(()) };
-        let mut row = self.encode(head, alloc, &[]);
+        self.put_alloc_as(index, alloc, head, &[], old, by, moves)
+    }
+
+    /// [`Self::put_alloc`] with a given head, and other values for some members of the JSON.
+    pub(super) fn put_alloc_as(
+        &mut self,
+        index: u64,
+        alloc: &Allocation,
+        head: RowHead,
+        edits: &[(&str, &[u8])],
+        old: Option<RowHead>,
+        by: By,
+        moves: &mut Moves,
+    ) -> Result<(), StoreError> {
+        let (Some(key), Facts::Alloc(now)) = (keys::by_uuid(&alloc.id), head.facts) else {
+            return Ok(());
+        };
+        let mut row = self.encode(head, alloc, edits);
         let done = set_splice(&mut row)
             .ok_or_else(|| StoreError::Damaged("an allocation is no object".to_owned()))
             .and_then(|()| self.put_row(index, Table::Alloc, &key, &row));
         self.scratch = row;
         done?;
-        let mut stub = AllocListStub::of(alloc);
-        kind.text().clone_into(&mut stub.job_type);
-        self.put_stub(Table::Alloc, &key, head, &stub, &[])?;
         let was = match old.map(|h| h.facts) {
             Some(Facts::Alloc(was)) => Some(was),
             _ => None,
         };
-        self.index_alloc(index, alloc, (&key, &node), was, &now)?;
+        self.index_alloc(index, alloc, &key, was, &now)?;
         if was.map(|w| w.client) != Some(now.client) {
             let old = was.map(|w| w.client);
             moves.alloc(&alloc.namespace, &alloc.job_id, &alloc.task_group, old, now.client);
@@ -74,7 +86,7 @@ impl Batch<'_> {
         &mut self,
         index: u64,
         alloc: &Allocation,
-        (key, node): (&[u8; 16], &[u8; 16]),
+        key: &[u8; 16],
         was: Option<AllocHead>,
         now: &AllocHead,
     ) -> Result<(), StoreError> {
@@ -85,8 +97,51 @@ impl Batch<'_> {
         let by_job = |t: bool| ix::by_job(ix::ALLOC_JOB, &alloc.namespace, &alloc.job_id, t, key);
         let old = was.map(|w| by_job(w.terminal()));
         self.move_ix(old.as_deref(), &by_job(now.terminal()))?;
-        let old = was.map(|w| ix::by_node(&w.node, w.client_terminal(), key));
-        self.move_ix(old.as_deref(), &ix::by_node(node, now.client_terminal(), key))
+        self.index_node(key, was, Some(now))
+    }
+
+    /// Moves what is known of a node by an allocation that is new, changes or goes.
+    pub(super) fn index_node(
+        &mut self,
+        key: &[u8; 16],
+        was: Option<AllocHead>,
+        now: Option<&AllocHead>,
+    ) -> Result<(), StoreError> {
+        let place = |h: &AllocHead| ix::by_node(&h.node, h.client_terminal(), key);
+        let (old, new) = (was.as_ref().map(place), now.map(place));
+        if let Some(old) = old.as_ref().filter(|_| old != new) {
+            self.del_ix(old)?;
+        }
+        if let Some((now, new)) = now.zip(new)
+            && (old.as_ref() != Some(&new) || was.is_some_and(|w| w.exclusive != now.exclusive))
+        {
+            self.put_ix(&new, &[u8::from(now.exclusive)])?;
+        }
+        let held = |h: &AllocHead| (!h.client_terminal()).then(|| (h.node, h.usage()));
+        let (before, after) = (was.as_ref().and_then(held), now.and_then(held));
+        if before == after {
+            return Ok(());
+        }
+        if let Some((node, usage)) = before {
+            let mut sum = self.reader().node_sum(&node)?;
+            sum.sub(&usage);
+            self.put_node_sum(&node, sum)?;
+        }
+        if let Some((node, usage)) = after {
+            let mut sum = self.reader().node_sum(&node)?;
+            sum.add(&usage);
+            self.put_node_sum(&node, sum)?;
+        }
+        Ok(())
+    }
+
+    fn put_node_sum(&mut self, node: &[u8; 16], sum: Usage) -> Result<(), StoreError> {
+        let key = ix::node_sum(node);
+        if sum == Usage::default() {
+            return self.del_ix(&key);
+        }
+        let words = [sum.cpu, sum.memory, sum.disk, sum.allocs].map(i64::to_be_bytes);
+        self.put_ix(&key, words.as_flattened())
     }
 
     /// Loads, changes and writes one allocation; false where there is none, or nothing changed.

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{AllocDeploymentStatus, Allocation, Node, status};
 use crate::command::{AllocStop, Applied, Placement, Plan};
 use crate::sched::fit;
-use crate::stdx::sort;
-use crate::store::rows::{NodeHead, NodeStatus, exclusive as has_owner};
+use crate::stdx::json;
+use crate::store::rows::{
+    Client, Desired, Facts, JobKind, NodeHead, NodeStatus, alloc_head, exclusive as has_owner,
+};
 use crate::store::schema::keys;
 use crate::store::{Batch, Reader, StoreError, Table, typed};
 
@@ -67,13 +69,14 @@ impl Batch<'_> {
             self.update_deployment(index, update, wall_ns, &mut moves)?;
         }
         let signer = self.reader().signing_key()?.unwrap_or_default();
+        let mut kind = Kind::default();
         let mut placed: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
         for part in parts.values() {
             for stop in &part.stops {
                 self.stop_alloc(index, stop, wall_ns, &mut moves)?;
             }
             for place in &part.places {
-                if self.place_alloc(index, place, &signer, wall_ns, &mut moves)? {
+                if self.place_alloc(index, place, &signer, wall_ns, &mut kind, &mut moves)? {
                     let a = &place.alloc;
                     placed.entry(&a.deployment_id).or_default().push(Placed {
                         group: a.task_group.clone(),
@@ -144,31 +147,22 @@ impl Batch<'_> {
         place: &Placement,
         signer: &str,
         wall_ns: i64,
+        kind: &mut Kind,
         moves: &mut Moves,
     ) -> Result<bool, StoreError> {
+        let kind = kind.of(self.reader(), &place.alloc)?;
+        let Some(key) = keys::by_uuid(&place.alloc.id) else { return Ok(false) };
+        if !self.reader().has(Table::Alloc, &key)? {
+            self.new_alloc(index, place, signer, wall_ns, kind, moves)?;
+            return Ok(!place.alloc.deployment_id.is_empty());
+        }
         let mut alloc = place.alloc.clone();
         alloc.job_version = place.job_version;
         alloc.job_create_index = place.job_create_index;
-        let Some(key) = keys::by_uuid(&alloc.id) else { return Ok(false) };
-        let old = match self.reader().row(Table::Alloc, &key)? {
-            None => None,
-            Some(row) => Some((row.head, typed::alloc(&row)?)),
-        };
-        let mut fresh = !alloc.deployment_id.is_empty();
-        match &old {
-            None => {
-                alloc.create_index = index;
-                alloc.create_time = wall_ns;
-                signer.clone_into(&mut alloc.signing_key_id);
-                if alloc.client_status.is_empty() {
-                    status::CLIENT_PENDING.clone_into(&mut alloc.client_status);
-                }
-            }
-            Some((_, before)) => {
-                fresh &= before.deployment_id != alloc.deployment_id;
-                keep_client_part(&mut alloc, before);
-            }
-        }
+        let Some(row) = self.reader().row(Table::Alloc, &key)? else { return Ok(false) };
+        let (head, before) = (row.head, typed::alloc(&row)?);
+        let fresh = !alloc.deployment_id.is_empty() && before.deployment_id != alloc.deployment_id;
+        keep_client_part(&mut alloc, &before);
         if alloc.desired_status.is_empty() {
             status::DESIRED_RUN.clone_into(&mut alloc.desired_status);
         }
@@ -180,19 +174,87 @@ impl Batch<'_> {
         {
             *at = index;
         }
-        // The kind of a job does not change from version to version.
-        let row = self.reader().row(Table::Job, &keys::job(&alloc.namespace, &alloc.job_id))?;
-        let kind = row.map(|r| r.job().kind).unwrap_or_default();
-        let head = old.as_ref().map(|(head, _)| *head);
-        self.put_alloc(index, &alloc, head, kind, By::Server, moves)?;
-        if old.is_none()
-            && let Some(previous) = keys::by_uuid(&alloc.previous_allocation)
-        {
+        self.put_alloc(index, &alloc, Some(head), kind, By::Server, moves)?;
+        Ok(fresh)
+    }
+
+    /// Writes a new allocation, printed as it came but for what is decided here.
+    fn new_alloc(
+        &mut self,
+        index: u64,
+        place: &Placement,
+        signer: &str,
+        wall_ns: i64,
+        kind: JobKind,
+        moves: &mut Moves,
+    ) -> Result<(), StoreError> {
+        let alloc = &place.alloc;
+        let id = |text: &str| keys::by_uuid(text).unwrap_or_default();
+        let Some(node) = keys::by_uuid(&alloc.node_id) else { return Ok(()) };
+        let ids = [id(&alloc.eval_id), node, id(&alloc.deployment_id)];
+        let mut head = alloc_head(alloc, kind, ids);
+        let quoted = |text: &str| json::encode(text);
+        let or =
+            |text: &str, other: &'static str| quoted(if text.is_empty() { other } else { text });
+        let client = or(&alloc.client_status, status::CLIENT_PENDING);
+        let desired = or(&alloc.desired_status, status::DESIRED_RUN);
+        let (at, time, signer) = (index.to_string(), wall_ns.to_string(), quoted(signer));
+        let health = alloc.deployment_status.clone().map(|mut s| {
+            if s.modify_index == 0 {
+                s.modify_index = index;
+            }
+            json::encode(&s)
+        });
+        let mut edits: Vec<(&str, &[u8])> = Vec::with_capacity(9);
+        edits.push(("AllocModifyIndex", at.as_bytes()));
+        edits.push(("ClientStatus", &client));
+        edits.push(("CreateIndex", at.as_bytes()));
+        edits.push(("CreateTime", time.as_bytes()));
+        edits.extend(health.as_ref().map(|h| ("DeploymentStatus", h.as_slice())));
+        edits.push(("DesiredStatus", &desired));
+        edits.push(("ModifyIndex", at.as_bytes()));
+        edits.push(("ModifyTime", time.as_bytes()));
+        if signer != b"\"\"" {
+            edits.push(("SigningKeyID", &signer));
+        }
+        (head.create, head.modify) = (index, index);
+        if let Facts::Alloc(facts) = &mut head.facts {
+            facts.job_version = place.job_version;
+            facts.job_create = place.job_create_index;
+            facts.alloc_modify = index;
+            if alloc.client_status.is_empty() {
+                facts.client = Client::Pending;
+            }
+            if alloc.desired_status.is_empty() {
+                facts.desired = Desired::Run;
+            }
+        }
+        self.put_alloc_as(index, alloc, head, &edits, None, By::Server, moves)?;
+        if let Some(previous) = keys::by_uuid(&alloc.previous_allocation) {
             self.change_alloc(index, &previous, wall_ns, By::Server, moves, |p| {
                 p.next_allocation.clone_from(&alloc.id);
             })?;
         }
-        Ok(fresh)
+        Ok(())
+    }
+}
+
+/// The kind of the job that was last asked for, which does not change from version to version.
+#[derive(Default)]
+struct Kind {
+    key: Vec<u8>,
+    kind: JobKind,
+}
+
+impl Kind {
+    fn of(&mut self, reader: Reader<'_>, alloc: &Allocation) -> Result<JobKind, StoreError> {
+        let key = keys::job(&alloc.namespace, &alloc.job_id);
+        if key != self.key {
+            let row = reader.row(Table::Job, &key)?;
+            self.kind = row.map(|r| r.job().kind).unwrap_or_default();
+            self.key = key;
+        }
+        Ok(self.kind)
     }
 }
 
@@ -214,47 +276,47 @@ fn accepts(reader: Reader<'_>, node_id: &str, part: &Part<'_>) -> Result<bool, S
     let Some(key) = keys::by_uuid(node_id) else { return Ok(false) };
     let Some(row) = reader.row(Table::Node, &key)? else { return Ok(false) };
     let node = row.node();
-    let mut places = Vec::with_capacity(part.places.len());
+    // What comes and what leaves; an update in place does both.
+    let mut used = reader.node_sum(&key)?;
+    let mut leaving = BTreeSet::new();
     let mut fresh = false;
-    for place in &part.places {
-        let Some(id) = keys::by_uuid(&place.alloc.id) else { return Ok(false) };
-        fresh |= !reader.has(Table::Alloc, &id)?;
-        places.push(id);
+    let ids = part.places.iter().map(|p| (&p.alloc.id, true));
+    for (id, placed) in ids.chain(part.stops.iter().map(|s| (&s.id, false))) {
+        let Some(id) = keys::by_uuid(id) else {
+            if placed {
+                return Ok(false);
+            }
+            continue;
+        };
+        let row = reader.row(Table::Alloc, &id)?;
+        fresh |= placed && row.is_none();
+        let held = row.map(|r| r.alloc()).filter(|h| h.node == key && !h.client_terminal());
+        if leaving.insert(id)
+            && let Some(held) = held
+        {
+            used.sub(&held.usage());
+        }
     }
     if node.status != NodeStatus::Ready || (fresh && !node.eligible) {
         return Ok(false);
     }
-    let mut leaving: BTreeSet<[u8; 16]> = sort::gather(places);
-    leaving.extend(part.stops.iter().filter_map(|s| keys::by_uuid(&s.id)));
     let mut exclusive = false;
-    let mut used = fit::Usage::default();
     for place in &part.places {
-        // Only of interest where the node's owners of ports, cores or devices may clash.
-        exclusive |= place.alloc.allocated_resources.as_ref().is_some_and(has_owner);
         if let Some(r) = &place.alloc.allocated_resources {
             used.add(&fit::need(r));
-        }
-    }
-    let mut owners = Vec::new();
-    for entry in reader.usage_by_node(node_id)? {
-        let (id, head) = entry?;
-        if leaving.contains(&id) {
-            continue;
-        }
-        used.add(&fit::Usage {
-            cpu: i64::from(head.cpu),
-            memory: i64::from(head.memory),
-            disk: i64::from(head.disk),
-            allocs: 1,
-        });
-        if exclusive && head.exclusive {
-            owners.push(id);
+            exclusive |= has_owner(r);
         }
     }
     if capacity(&node).exceeded(&used).is_some() {
         return Ok(false);
     }
-    Ok(!exclusive || owners_fit(reader, &typed::decode(Table::Node, row.json)?, &owners, part)?)
+    // Only of interest where the node's owners of ports, cores or devices may clash.
+    if !exclusive {
+        return Ok(true);
+    }
+    let mut owners = reader.exclusive_on(&key)?;
+    owners.retain(|id| !leaving.contains(id));
+    owners_fit(reader, &typed::decode(Table::Node, row.json)?, &owners, part)
 }
 
 /// True where ports, cores and devices have one owner each.

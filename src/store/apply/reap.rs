@@ -50,7 +50,7 @@ impl Batch<'_> {
         self.delete(index, Table::Alloc, &key)?;
         self.del_ix(&ix::created(Table::Alloc, create, &key))?;
         self.del_ix(&ix::by_job(ix::ALLOC_JOB, &namespace, &job, head.terminal(), &key))?;
-        self.del_ix(&ix::by_node(&head.node, head.client_terminal(), &key))?;
+        self.index_node(&key, Some(head), None)?;
         self.touched.nodes_allocs.insert(keys::uuid_text(&head.node));
         let version = keys::job_version(&namespace, &job, head.job_create, head.job_version);
         let row = self.reader().row(Table::JobVersion, &version)?;
