@@ -32,6 +32,9 @@ pub const WAIT_JITTER_DIVISOR: u64 = 16;
 /// Bodies up to this many bytes are copied behind their head and leave in one write; larger ones
 /// are sent from where they are. Source: a copy of 16 KiB costs less than a second part.
 pub const OUT_INLINE_MAX: usize = 16 * 1024;
+/// Lists of at least this many bytes are kept until what they show changes. Source: below it,
+/// putting a list together costs less than its way through the socket.
+pub const LONG_LIST_BYTES_MIN: usize = 256 * 1024;
 /// A stream pauses while this many bytes wait to be sent to its reader. Source: fault list R06.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 /// A reader that takes no byte for this long is cut off, in nanoseconds. Source: fault list R06.

@@ -14,6 +14,7 @@ use mio::{Interest, Registry, Token};
 
 use super::core::Core;
 use super::files::{self, Served};
+use super::long_list::LongList;
 use super::serve::{self, Form, Verdict};
 use super::sock::{Out, Sock, State, Streamed, Via};
 use super::watch::Watches;
@@ -62,6 +63,7 @@ pub(super) struct Front {
     per_client_max: u32,
     wheel: Wheel<Timer>,
     watches: Watches,
+    long_list: LongList,
     runnable: VecDeque<Key>,
     accepting: bool,
     gzip: Gzip,
@@ -90,6 +92,7 @@ impl Front {
             per_client_max,
             wheel: Wheel::new(),
             watches: Watches::default(),
+            long_list: LongList::default(),
             runnable: VecDeque::new(),
             accepting: true,
             gzip: Gzip::new(),
@@ -322,10 +325,16 @@ impl Front {
         reader: Reader<'_>,
         core: &mut Core,
     ) {
+        if let Some(answer) = self.long_list.get(&req, reader) {
+            return self.answer(key, form, answer, &core.info);
+        }
         let (info, entropy) = core.for_routes();
         let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form);
         match verdict {
-            Verdict::Answer(answer) => self.answer(key, form, answer, &core.info),
+            Verdict::Answer(answer) => {
+                let answer = self.long_list.keep(&req, &params, answer, reader);
+                self.answer(key, form, answer, &core.info);
+            }
             Verdict::Hold(answer) => self.hold(key, form, req, params, answer, now, core),
             Verdict::Do(outcome) => self.carry_out(key, form, outcome, now, reader, core),
         }
@@ -523,6 +532,7 @@ impl Front {
     /// The commit of this turn changed these rows.
     pub(super) fn touched(&mut self, touched: &Touched) {
         self.watches.touched(touched);
+        self.long_list.touched(touched);
     }
 
     /// Timers of connections that are due.

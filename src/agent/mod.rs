@@ -11,6 +11,7 @@ mod core;
 mod facts;
 mod files;
 mod front;
+mod long_list;
 mod mesh;
 mod probes;
 mod relay;

@@ -1,9 +1,9 @@
 //! Tests with real processes of the built program.
-
 mod agent;
 mod cli;
 mod cluster;
 mod durability;
 mod executor;
 mod rollout;
+mod lists;
 mod services;
