@@ -98,6 +98,8 @@ pub const LOG_ENTRIES_TRIMMED: u64 = 1024;
 /// How long a full disk is left alone before the next try without a new request, in nanoseconds.
 pub const FULL_DISK_RETRY_NS: u64 = SECOND;
 
+/// Largest state that a snapshot is made of or restored from, in bytes. Both happen within a turn.
+pub const SNAPSHOT_STATE_BYTES_MAX: usize = 512 << 20;
 /// Variables that get another key in one step.
 pub const VARIABLES_REKEYED_PER_STEP: usize = 64;
 /// Evaluations that one request with a filter removes at most; the answer says how many went.

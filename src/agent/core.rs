@@ -90,6 +90,8 @@ pub(super) struct Core {
     heartbeat_due: bool,
     /// The disk is full: no new try before this, unless someone asks.
     full_until: u64,
+    /// A state that is to take the place of this one, and who waits for it.
+    restore: Option<(Key, Form, Vec<u8>)>,
     /// Whether someone does, in this turn.
     asked_to_write: bool,
 }
@@ -129,6 +131,7 @@ impl Core {
             ready: Vec::new(),
             heartbeat_due: false,
             full_until: 0,
+            restore: None,
             asked_to_write: false,
         }
     }
@@ -159,6 +162,7 @@ impl Core {
             || !self.ready.is_empty()
             || !self.gated.is_empty()
             || !self.asks.is_empty()
+            || self.restore.is_some()
             || self.server.as_ref().is_some_and(Server::has_work)
     }
 
@@ -346,6 +350,62 @@ impl Core {
         Ok(more)
     }
 
+    /// The state is to be replaced, as soon as nothing else is under way.
+    pub(super) fn restore_for(&mut self, conn: Key, form: Form, state: Vec<u8>) {
+        if !self.consensus.is_alone() {
+            let why = "Restoring a snapshot into a region of several servers is not served: \
+                       restore it on one server, then let the others join";
+            let answer = ApiError::missing(why).into();
+            self.ready.push(Ready { conn, form, answer });
+        } else if self.restore.is_some() {
+            let answer = ApiError::failed("another snapshot is being restored").into();
+            self.ready.push(Ready { conn, form, answer });
+        } else {
+            self.restore = Some((conn, form, state));
+        }
+    }
+
+    /// Replaces the state, where that was asked for. The server begins anew on what is there then.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn restore(&mut self, now: Now, store: &mut Store) -> Result<Touched, StoreError> {
+        let under_way = !self.pending.is_empty() || self.consensus.has_work();
+        let Some((conn, form, state)) = self.restore.take_if(|_| !under_way) else {
+            return Ok(Touched::default());
+        };
+        let term = self.consensus.raft().term();
+        let done = loop {
+            match store.import(&state, term) {
+                Err(StoreError::MapFull) => match store.grow() {
+                    Ok(_) => {}
+                    Err(e) => break Err(e),
+                },
+                other => break other,
+            }
+        };
+        let touched = match done {
+            Ok(touched) => touched,
+            Err(e) => {
+                let text = format!("failed to restore from snapshot: {e}");
+                self.ready.push(Ready { conn, form, answer: ApiError::failed(text).into() });
+                return Ok(Touched::default());
+            }
+        };
+        log::warn!("the state was replaced by a snapshot, and goes on at {}", touched.index);
+        self.begin_anew(now, store)?;
+        self.info.leads = false;
+        if let Some(server) = &mut self.server {
+            server.follow();
+        }
+        if self.client.is_some() {
+            let snap = store.snap()?;
+            self.push_allocs(now, snap.reader())?;
+        }
+        self.ready.push(Ready { conn, form, answer: Answer::empty() });
+        Ok(touched)
+    }
+
     /// Hands the proposals of this turn to consensus. What may leave before they are durable is on
     /// the links after this.
     ///
@@ -458,6 +518,11 @@ impl Core {
     /// Nothing of the turn reached the disk: consensus goes back to what is there.
     fn start_over(&mut self, now: Now, store: &Store) -> Result<(), StoreError> {
         self.full_until = now.mono_ns + FULL_DISK_RETRY_NS;
+        self.begin_anew(now, store)
+    }
+
+    /// Consensus takes up what is on the disk.
+    fn begin_anew(&mut self, now: Now, store: &Store) -> Result<(), StoreError> {
         let snap = store.snap()?;
         let config = raft::Config { seed: self.entropy.u64(), ..self.raft_config.clone() };
         let id = self.consensus.raft().id();

@@ -388,6 +388,10 @@ impl Front {
                 let answer = core.renew_lock(*renewal, now);
                 return self.answer(key, form, answer, &core.info);
             }
+            Outcome::Restore(state) => {
+                core.restore_for(key, form, state);
+                State::Proposed
+            }
             Outcome::SystemGc => {
                 core.collect_garbage();
                 return self.answer(key, form, Answer::empty(), &core.info);

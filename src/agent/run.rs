@@ -279,6 +279,8 @@ impl Loop {
 
     /// Makes the turn durable and lets out what waited for that.
     fn commit(&mut self, now: Now) -> Result<(), StoreError> {
+        let restored = self.core.restore(now, &mut self.store)?;
+        self.front.touched(&restored);
         self.core.prepare(now, &self.store)?;
         self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
         let done = self.core.commit(now, &mut self.store)?;

@@ -4,6 +4,7 @@
 use miniz_oxide::deflate::core::{
     CompressorOxide, TDEFLFlush, TDEFLStatus, compress, create_comp_flags_from_zip_params,
 };
+use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
 
 pub struct Gzip {
     deflate: Box<CompressorOxide>,
@@ -51,9 +52,87 @@ impl Gzip {
     }
 }
 
-/// CRC-32 of RFC 1952, eight bytes a step.
+/// One gzip member that is written piece by piece.
+pub struct GzipWriter {
+    deflate: Box<CompressorOxide>,
+    crc: u32,
+    length: u64,
+}
+
+impl GzipWriter {
+    pub fn new(out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(&HEAD);
+        let deflate = Gzip::new().deflate;
+        Self { deflate, crc: 0, length: 0 }
+    }
+
+    pub fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.crc = crc32_on(self.crc, bytes);
+        self.length += bytes.len() as u64;
+        self.push(bytes, TDEFLFlush::None, out);
+    }
+
+    pub fn finish(mut self, out: &mut Vec<u8>) {
+        self.push(&[], TDEFLFlush::Finish, out);
+        out.extend_from_slice(&self.crc.to_le_bytes());
+        out.extend_from_slice(&((self.length & 0xffff_ffff) as u32).to_le_bytes());
+    }
+
+    fn push(&mut self, mut input: &[u8], flush: TDEFLFlush, out: &mut Vec<u8>) {
+        let mut piece = [0; 16 << 10];
+        loop {
+            let (status, read, wrote) = compress(&mut self.deflate, input, &mut piece, flush);
+            input = input.get(read..).unwrap_or_default();
+            out.extend_from_slice(&piece[..wrote]);
+            match status {
+                TDEFLStatus::Okay if !input.is_empty() || wrote == piece.len() => {}
+                TDEFLStatus::Okay if flush == TDEFLFlush::Finish => {}
+                TDEFLStatus::Okay | TDEFLStatus::Done => return,
+                // Only for wrong parameters, which are fixed above.
+                TDEFLStatus::BadParam | TDEFLStatus::PutBufFailed => {
+                    unreachable!("deflate refuses its parameters")
+                }
+            }
+        }
+    }
+}
+
+/// The content of a gzip file of one member, of at most `limit` bytes.
+///
+/// # Errors
+/// A text for people.
+pub fn unzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, &'static str> {
+    let head = bytes.split_first_chunk::<10>();
+    let Some(([0x1f, 0x8b, 8, flags, ..], mut rest)) = head else {
+        return Err("gzip: invalid header");
+    };
+    // Names and comments may follow the head, extra fields are not written by any tool.
+    if flags & !0b1_1000 != 0 {
+        return Err("gzip: invalid header");
+    }
+    for _ in 0..(flags & 0b1_1000).count_ones() {
+        let end = rest.iter().position(|b| *b == 0).ok_or("unexpected EOF")?;
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    let (body, tail) = rest.split_last_chunk::<8>().ok_or("unexpected EOF")?;
+    let out = decompress_to_vec_with_limit(body, limit).map_err(|e| match e.status {
+        TINFLStatus::HasMoreOutput => "the content is too large",
+        _ => "unexpected EOF",
+    })?;
+    let length = ((out.len() as u64 & 0xffff_ffff) as u32).to_le_bytes();
+    if *tail != [crc32(&out).to_le_bytes(), length].concat()[..] {
+        return Err("gzip: invalid checksum");
+    }
+    Ok(out)
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
+    crc32_on(0, bytes)
+}
+
+/// CRC-32 of RFC 1952 of bytes that follow others of checksum `crc`, eight bytes a step.
+fn crc32_on(crc: u32, bytes: &[u8]) -> u32 {
+    let mut crc = !crc;
     let mut chunks = bytes.chunks_exact(8);
     for chunk in &mut chunks {
         let mut eight = [0; 8];
@@ -101,6 +180,31 @@ const fn tables() -> [[u32; 256]; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_make_one_file() {
+        let mut text = Vec::new();
+        let (mut out, mut n) = (Vec::new(), 1u32);
+        let mut gzip = GzipWriter::new(&mut out);
+        for size in [0, 1, 70_000, 3, 500_000] {
+            let piece: Vec<u8> = (0..size)
+                .map(|_| {
+                    n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (n >> 28) as u8
+                })
+                .collect();
+            gzip.write(&piece, &mut out);
+            text.extend(piece);
+        }
+        gzip.finish(&mut out);
+        assert_eq!(unzip(&out, text.len()).as_deref(), Ok(&text[..]));
+        assert_eq!(unzip(&out, text.len() - 1), Err("the content is too large"));
+        assert_eq!(unzip(&out[..out.len() - 20], 1 << 20), Err("unexpected EOF"));
+        assert_eq!(unzip(b"no gzip at all", 9), Err("gzip: invalid header"));
+        let at = out.len() - 6;
+        out[at] ^= 1;
+        assert_eq!(unzip(&out, 1 << 20), Err("gzip: invalid checksum"));
+    }
 
     #[test]
     fn crc_follows_the_check_value() {

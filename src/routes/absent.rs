@@ -94,14 +94,6 @@ pub(super) fn acl(ctx: &mut Ctx<'_>) -> Result {
     if known { Err(ApiError::bad("ACL support disabled")) } else { Err(invalid_method()) }
 }
 
-/// `/v1/operator/snapshot`
-pub(super) fn snapshot(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.is_get() || ctx.is_write() {
-        return Err(not_served("Snapshots"));
-    }
-    Err(invalid_method())
-}
-
 /// `/v1/operator/license`
 pub(super) fn license(ctx: &mut Ctx<'_>) -> Result {
     match ctx.req.method {

@@ -25,6 +25,7 @@ pub mod params;
 mod pools;
 mod servers;
 mod services;
+mod snapshot;
 pub mod table;
 mod variables;
 
@@ -187,6 +188,8 @@ pub enum Outcome {
     Files(FilesRequest),
     /// Something about the servers of the cluster.
     Cluster(ClusterRequest),
+    /// Replace the state by this export of one.
+    Restore(Vec<u8>),
     /// Move the timer of a variable's lock.
     RenewLock(Box<LockRenewal>),
     /// Collect all garbage now.

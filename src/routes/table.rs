@@ -5,7 +5,7 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, keyring, list, namespaces, nodes, pools, servers, services, variables,
+    jobs, keyring, list, namespaces, nodes, pools, servers, services, snapshot, variables,
 };
 use crate::api::ApiError;
 
@@ -96,7 +96,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/operator/license", absent::license),
     r("/v1/operator/raft/", servers::raft),
     r("/v1/operator/scheduler/configuration", cluster::scheduler_config),
-    r("/v1/operator/snapshot", absent::snapshot),
+    r("/v1/operator/snapshot", snapshot::snapshot),
     r("/v1/operator/upgrade-check/", absent::upgrade_check),
     r("/v1/operator/utilization", absent::utilization),
     r("/v1/plugin/csi/", absent::plugin),

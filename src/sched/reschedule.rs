@@ -48,7 +48,9 @@ pub(super) fn verdict(a: &Allocation, policy: &ReschedulePolicy, asking: Asking<
     let failed = a.client_status == status::CLIENT_FAILED;
     if asking.batch {
         if stopped && !not_placed {
-            let done = a.desired_status == status::DESIRED_STOP && ran_successfully(a);
+            // What was moved away did not end by itself, however its tasks took the signal.
+            let moved = a.desired_transition.migrate == Some(true);
+            let done = a.desired_status == status::DESIRED_STOP && !moved && ran_successfully(a);
             return if done { Verdict::Keep } else { Verdict::Drop };
         }
         if !failed && !stopped && !asking.disconnecting {

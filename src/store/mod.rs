@@ -10,6 +10,7 @@
 mod apply;
 mod batch;
 mod error;
+mod export;
 mod grow;
 mod local;
 mod log;
@@ -22,6 +23,7 @@ mod typed;
 
 pub use batch::{Batch, Touched};
 pub use error::StoreError;
+pub use export::Import;
 pub use local::Pair;
 pub use log::{LogBounds, LogEntry, crc32c};
 pub use reader::{Created, Held, Listed, RawPair, Reader, Scan};

@@ -1,9 +1,11 @@
 //! Tests with real processes of the built program.
+
 mod agent;
 mod cli;
 mod cluster;
 mod durability;
 mod executor;
-mod rollout;
 mod lists;
+mod nodes;
+mod rollout;
 mod services;
