@@ -6,6 +6,7 @@
 mod agent;
 mod alloc;
 mod args;
+mod drain;
 mod find;
 mod format;
 mod http;

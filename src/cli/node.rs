@@ -35,7 +35,7 @@ struct AgentSelf {
 }
 }
 
-fn own_id(session: &Session<'_>) -> Result<String, Stop> {
+pub(super) fn own_id(session: &Session<'_>) -> Result<String, Stop> {
     let about: AgentSelf = session
         .api
         .get("/v1/agent/self", Query::default())
@@ -132,7 +132,7 @@ impl From<OnNode> for AllocListStub {
     }
 }
 
-fn allocations(session: &Session<'_>, node: &str) -> Result<Vec<AllocListStub>, Stop> {
+pub(super) fn allocations(session: &Session<'_>, node: &str) -> Result<Vec<AllocListStub>, Stop> {
     let path = format!("/v1/node/{node}/allocations");
     let allocs: Vec<OnNode> =
         session.api.get(&path, Query::default()).map_err(failed("Error querying allocations"))?;

@@ -1,7 +1,7 @@
 //! Every command: names, arguments, flags and function.
 
 use super::args::{Args, Flag, switch, valued};
-use super::{Session, Stop, agent, alloc, job, job_status, logs, node};
+use super::{Session, Stop, agent, alloc, drain, job, job_status, logs, node};
 
 /// One command.
 pub(super) struct Command {
@@ -129,6 +129,42 @@ pub(super) const COMMANDS: &[Command] = &[
         general: true,
         own_flags: false,
         run: node::status,
+    },
+    Command {
+        names: &["node drain", "node-drain"],
+        about: "Empty a node, or end its emptying",
+        usage: "[options] <node>",
+        flags: &[
+            switch("enable", "Begin to drain"),
+            switch("disable", "End the drain and mark the node eligible"),
+            valued("deadline", "<duration>", "After which all that is left stops; 1h without"),
+            switch("no-deadline", "Wait for as long as it takes"),
+            switch("force", "Stop everything at once"),
+            switch("ignore-system", "Let system jobs stay"),
+            switch("keep-ineligible", "With -disable: the node takes nothing new yet"),
+            valued("m", "<text>", "Why, for the node's record"),
+            valued("meta", "<key>=<value>", "More for the node's record"),
+            switch("self", "The node of the agent that is asked"),
+            switch("detach", "Do not wait for the end"),
+            switch("monitor", "Follow a drain that is under way"),
+            switch("yes", "Nothing is asked anyway"),
+        ],
+        general: true,
+        own_flags: false,
+        run: drain::drain,
+    },
+    Command {
+        names: &["node eligibility", "node-eligibility"],
+        about: "Let a node take work, or nothing new",
+        usage: "[options] <node>",
+        flags: &[
+            switch("enable", "Take work"),
+            switch("disable", "Take nothing new"),
+            switch("self", "The node of the agent that is asked"),
+        ],
+        general: true,
+        own_flags: false,
+        run: drain::eligibility,
     },
     Command {
         names: &["alloc status", "alloc-status"],

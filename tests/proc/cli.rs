@@ -191,3 +191,32 @@ fn configurations_that_cannot_be_served_stop_the_start() {
     }
     fs::remove_dir_all(&dir).expect("the folder goes");
 }
+
+#[test]
+fn a_node_is_drained_and_taken_back() {
+    let agent = Agent::start(&json!({}));
+    let file = write(&agent, &job("sleeper", "sleep 600", 16));
+    good(&agent, &["job", "run", "-detach", &file]);
+    sleep(Duration::from_secs(2));
+    for wrong in [
+        &["node", "drain", "-self"][..],
+        &["node", "drain", "-enable", "-disable", "-self"],
+        &["node", "drain", "-enable", "-force", "-no-deadline", "-self"],
+        &["node", "drain", "-enable", "-deadline", "soon", "-self"],
+        &["node", "drain", "-enable"],
+        &["node", "eligibility", "-self"],
+    ] {
+        assert_eq!(run(&agent, wrong).status, 1, "{wrong:?}");
+    }
+    let out = good(&agent, &["node", "drain", "-enable", "-force", "-self", "-m", "bye"]);
+    assert!(out.contains("drain strategy set"), "{out}");
+    assert!(out.trim_end().ends_with("drain complete"), "{out}");
+    let shown = good(&agent, &["node", "status"]);
+    assert!(shown.contains("ineligible"), "{shown}");
+    good(&agent, &["node", "eligibility", "-enable", "-self"]);
+    assert!(!good(&agent, &["node", "status"]).contains("ineligible"));
+    good(&agent, &["node", "drain", "-enable", "-no-deadline", "-detach", "-self"]);
+    let out = good(&agent, &["node", "drain", "-disable", "-self"]);
+    assert!(out.contains("drain strategy unset"), "{out}");
+    assert!(!good(&agent, &["node", "status"]).contains("ineligible"));
+}
