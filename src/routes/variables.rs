@@ -162,7 +162,6 @@ pub(super) fn clear(reader: Reader<'_>, at: &[u8]) -> std::result::Result<Answer
 pub(super) fn sealed(e: SealError) -> ApiError {
     match e {
         SealError::Store(e) => e.into(),
-        SealError::NoKey => ApiError::failed("keyring has not been initialized yet"),
         SealError::Broken => ApiError::failed("the variable cannot be decrypted"),
     }
 }

@@ -61,8 +61,6 @@ pub fn new_key(
 #[derive(Debug)]
 pub enum SealError {
     Store(StoreError),
-    /// No leader has made a key yet.
-    NoKey,
     /// The key is gone, or the value is not what was encrypted.
     Broken,
 }
@@ -76,13 +74,14 @@ impl From<StoreError> for SealError {
 /// Replaces the items of a variable by what may lie on the disk.
 ///
 /// # Errors
-/// Those of the store, or where there is no key yet.
+/// Those of the store. Before the first leader has made a key the items stay as they are, and are
+/// encrypted as soon as there is one.
 pub fn seal(
     reader: Reader<'_>,
     variable: &mut Variable,
     entropy: &mut dyn Entropy,
 ) -> Result<(), SealError> {
-    let id = reader.signing_key()?.ok_or(SealError::NoKey)?;
+    let Some(id) = reader.signing_key()? else { return Ok(()) };
     let key = cipher(reader, &id)?;
     let mut nonce = [0; NONCE_LEN];
     entropy.fill(&mut nonce);
@@ -196,6 +195,15 @@ impl Upkeep {
             };
             self.due = self.due.min(at);
         }
+        if self.due != i64::MAX {
+            // What was written before the first key.
+            for pair in reader.scan(Table::Variable, &[], None, false)? {
+                if key_of(&pair?.1).is_none() {
+                    (self.rekeying, self.due) = (true, 0);
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -241,14 +249,13 @@ fn rekey(
     old: &[&RootKey],
     entropy: &mut dyn Entropy,
 ) -> Result<Option<Command>, StoreError> {
-    let Some(first) = old.first() else { return Ok(None) };
     let mut variables = Vec::new();
     for pair in reader.scan(Table::Variable, &[], None, false)? {
         let (_, row) = pair?;
         if variables.len() >= VARIABLES_REKEYED_PER_STEP {
             break;
         }
-        if key_of(&row).is_none_or(|id| old.iter().all(|k| k.meta.key_id != id)) {
+        if key_of(&row).is_some_and(|id| old.iter().all(|k| k.meta.key_id != id)) {
             continue;
         }
         let sealed = open(reader, row.json).and_then(|mut variable| {
@@ -258,13 +265,14 @@ fn rekey(
         match sealed {
             Ok(variable) => variables.push(variable),
             Err(SealError::Store(e)) => return Err(e),
-            Err(SealError::NoKey | SealError::Broken) => {
+            Err(SealError::Broken) => {
                 log::error!("a variable cannot be encrypted anew, so its root key stays");
                 return Ok(None);
             }
         }
     }
     if variables.is_empty() {
+        let Some(first) = old.first() else { return Ok(None) };
         let (id, state) = (first.meta.key_id.clone(), status::KEY_INACTIVE.to_owned());
         return Ok(Some(Command::RootKeyState { id, state }));
     }

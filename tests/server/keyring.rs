@@ -131,6 +131,30 @@ fn values_lie_encrypted_and_stay_readable_over_rotations() {
 }
 
 #[test]
+fn what_was_written_before_the_first_key_is_encrypted_by_it() {
+    let mut w = World::new();
+    w.run(&Command::Bootstrap { wall_ns: WALL });
+    let mut variable = Variable { path: "early".into(), ..Variable::default() };
+    variable.namespace = "default".into();
+    variable.items.insert("k".to_owned(), "s3cret".to_owned());
+    let mut entropy = Counter(0);
+    w.read(|r| seal(r, &mut variable, &mut entropy)).unwrap();
+    let variable = Box::new(variable);
+    w.run(&Command::VariablePut { variable, check: None, wall_ns: WALL });
+    let server = Server::new(Config { gc_interval_ns: u64::MAX / 2, ..Config::default() });
+    let mut l = Led { w, server, entropy, mono: 0 };
+    l.w.read(|r| l.server.lead(Now { mono_ns: 0, wall_ns: WALL }, r)).unwrap();
+    assert_eq!(l.after(1), 0);
+    let key = new_key(WALL, false, 0, false, &mut l.entropy);
+    l.run(&key);
+    assert_eq!(l.after(1), 1);
+    let (row, clear) = l.row("early");
+    assert!(!row.key_id.is_empty());
+    assert_eq!(clear.items["k"], "s3cret");
+    assert_eq!(l.after(1), 0, "once");
+}
+
+#[test]
 fn a_value_cannot_be_moved_or_changed() {
     let mut l = Led::new();
     l.put("a", None);
