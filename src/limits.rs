@@ -105,6 +105,23 @@ pub const VARIABLES_REKEYED_PER_STEP: usize = 64;
 /// Evaluations that one request with a filter removes at most; the answer says how many went.
 pub const EVALS_DELETED_MAX: usize = 50_000;
 
+// ---- Periodic jobs ------------------------------------------------------------------------------
+
+/// How long the launcher sleeps at most while periodic jobs exist, in nanoseconds: the clock may be
+/// set meanwhile. Without periodic jobs it does not wake.
+pub const PERIODIC_CHECK_NS: u64 = 30 * SECOND;
+/// A launch later than this many seconds is named after the time when it happened, not after the
+/// time when it should have. A recorded launch further ahead was written by a wrong clock.
+pub const PERIODIC_LATE_S: i64 = 60;
+/// A launch that is not in the state after so many seconds is asked for again.
+pub const PERIODIC_RETRY_S: i64 = 10;
+
+// ---- Search -------------------------------------------------------------------------------------
+
+/// Rows of one kind that a search looks at; what lies beyond counts as cut off. Bounds the time of
+/// a request whose namespace or text fits few rows.
+pub const SEARCH_ROWS_MAX: usize = 10_000;
+
 // ---- Keys ---------------------------------------------------------------------------------------
 
 /// Age at which a root key is due for rotation, in nanoseconds. Source: the reference's default of

@@ -19,7 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("jobspec", &["api", "hcl"]),
     ("store", &["api", "command", "raft", "sched::fit"]),
     ("sched", &["api", "command"]),
-    ("server", &["api", "command", "raft", "sched", "store"]),
+    ("server", &["api", "command", "jobspec", "raft", "sched", "store"]),
     ("client", &["api", "command", "http"]),
     ("routes", &["api", "bexpr", "client", "command", "http", "jobspec", "server", "store"]),
     ("os", &["client::exec_proto"]),

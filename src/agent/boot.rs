@@ -26,10 +26,11 @@ use crate::limits::SECOND;
 use crate::link::{Hello, Secret};
 use crate::os::entropy::System;
 use crate::os::signals::Signals;
-use crate::os::{clock, fs, net, proc};
+use crate::os::{clock, fs, net, proc, zones};
 use crate::raft;
 use crate::routes::AgentInfo;
 use crate::server::{self, Server};
+use crate::stdx::zone::Zones;
 use crate::stdx::{Entropy, Now, uuid};
 use crate::store::{Options, Store};
 
@@ -272,6 +273,8 @@ fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
         job_max_priority: s.job_max_priority,
         job_max_count: s.job_max_count,
         job_max_source_size: s.job_max_source_bytes,
+        zones: Zones(zones::file),
+        search: s.search,
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         started_ns: now.wall_ns,
         ..AgentInfo::default()
@@ -307,5 +310,6 @@ fn server_config(config: &Config) -> server::Config {
             key: s.root_key_gc_threshold_ns,
         },
         gc_interval_ns: ns(s.job_gc_interval_ns).max(SECOND),
+        zones: Zones(zones::file),
     }
 }

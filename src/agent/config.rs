@@ -13,6 +13,7 @@ use log::LevelFilter;
 
 use super::config_keys::{KEYS, Kind, Use};
 use super::config_tree::{Block, Tree, boolean};
+use crate::routes::SearchLimits;
 use crate::stdx::json::Any;
 use crate::stdx::{duration, parse_bool, sort};
 
@@ -142,6 +143,7 @@ pub struct Server {
     pub job_max_count: i64,
     /// Bytes of a kept job source.
     pub job_max_source_bytes: u64,
+    pub search: SearchLimits,
 }
 
 /// The node's part.
@@ -358,6 +360,12 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
         job_max_count: positive(tree, "server.job_max_count", 50_000),
         job_max_source_bytes: bytes(tree.text("server.job_max_source_size"))
             .ok_or("server.job_max_source_size must be a size such as \"1M\"")?,
+        search: SearchLimits {
+            fuzzy: tree.bool("server.search.fuzzy_enabled"),
+            objects: unsigned(tree, "server.search.limit_query")?,
+            results: unsigned(tree, "server.search.limit_results")?,
+            term: unsigned(tree, "server.search.min_term_length")?,
+        },
     })
 }
 

@@ -27,6 +27,18 @@ pub enum Command {
         /// `EnforceIndex` with its `JobModifyIndex`.
         enforce: Option<u64>,
     },
+    /// Keeps an event of one group, after registering the job where its count changes.
+    JobScale {
+        namespace: String,
+        id: String,
+        group: String,
+        /// The event as it is printed; its index is filled in.
+        event: String,
+        job: Option<Box<Job>>,
+        eval: Option<Box<Evaluation>>,
+        /// `JobModifyIndex` that the job must have.
+        enforce: Option<u64>,
+    },
     /// Marks a job stopped, or removes it with all that hangs on it when `purge`.
     JobDeregister {
         namespace: String,

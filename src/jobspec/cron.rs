@@ -1,7 +1,15 @@
 //! Cron expressions of periodic jobs: five fields, six with a year at the end, seven with seconds
 //! in front as well, or a macro such as `@daily`.
 
+use crate::api::PeriodicConfig;
 use crate::stdx::time::{civil, days};
+use crate::stdx::zone::Zone;
+
+/// The expressions of a periodic block.
+pub fn lines(periodic: &PeriodicConfig) -> impl Iterator<Item = &str> {
+    let one = Some(periodic.spec.as_str()).filter(|s| !s.is_empty());
+    one.into_iter().chain(periodic.specs.iter().map(String::as_str))
+}
 
 /// A parsed expression. Times are those of the job's time zone, as seconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +93,39 @@ impl Cron {
             }
         }
         None
+    }
+
+    /// The first time after `after`, in seconds since the epoch, at which clocks of a zone show a
+    /// time of this expression.
+    ///
+    /// Where clocks are set forward, times that are left out come at once, together. Where they
+    /// are set back, times that come twice count once. Expressions of every hour follow the clocks
+    /// instead: they leave nothing out and repeat nothing but what the clocks show.
+    pub fn next_in(&self, zone: &Zone, after: i64) -> Option<i64> {
+        const HOURS: u64 = (1 << 24) - 1;
+        let every_hour = self.hours == HOURS;
+        let last = after.saturating_add(SEARCH_DAYS * DAY);
+        let mut from = after;
+        loop {
+            let span = zone.span(from.saturating_add(1));
+            // Local times at or before this one were shown by clocks before the span as well.
+            let shown = match span.before > span.offset {
+                true if !every_hour => span.start + span.before - 1,
+                _ => i64::MIN,
+            };
+            let local = self.next((from + span.offset).max(shown))?;
+            if local - span.offset < span.end {
+                return Some(local - span.offset);
+            }
+            let next = zone.span(span.end);
+            if !every_hour && local < span.end + next.offset {
+                return Some(span.end);
+            }
+            if span.end > last {
+                return None;
+            }
+            from = span.end - 1;
+        }
     }
 
     fn on(&self, day: i64) -> bool {

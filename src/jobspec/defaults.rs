@@ -286,6 +286,9 @@ fn scaling(job: &Job, g: &mut TaskGroup) {
     if g.count.is_none() {
         g.count = s.min;
     }
+    s.create_index = 0;
+    s.modify_index = 0;
+    s.id = String::new();
     s.enabled.get_or_insert(true);
     s.max.get_or_insert(-1);
     text(&mut s.kind, "horizontal");

@@ -230,8 +230,7 @@ fn object(
         fields(&flat(old, member, level), &flat(new, member, level), level == Level::Part);
     let mut objects = Vec::new();
     for name in members(old, new, level, member) {
-        let get = |of: Option<&'_ Map<String, Value>>| of.and_then(|o| o.get(name)).cloned();
-        part(name, get(old).as_ref(), get(new).as_ref(), &mut objects);
+        part(name, member_of(old, name), member_of(new, name), &mut objects);
     }
     let kind = match (old, new) {
         (None, None) => NONE,
@@ -241,6 +240,10 @@ fn object(
         _ => NONE,
     };
     told(member, kind, if kind == NONE { Vec::new() } else { fields }, objects)
+}
+
+fn member_of<'v>(of: Option<&'v Map<String, Value>>, name: &str) -> Option<&'v Value> {
+    of.and_then(|o| o.get(name))
 }
 
 fn told(member: &str, kind: &str, fields: Vec<Value>, objects: Vec<Value>) -> Map<String, Value> {
@@ -322,21 +325,15 @@ fn edit(old: bool, new: bool) -> &'static str {
 
 /// Objects without names: those that only one side has.
 fn set(name: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Value>) {
-    let (old, new) = (parts(old), parts(new));
-    let from = out.len();
+    let by_text = |v| -> BTreeMap<String, &Value> {
+        sort::gather(parts(v).into_iter().map(|part| (part.to_string(), part)))
+    };
+    let (old, new) = (by_text(old), by_text(new));
     for (side, other, added) in [(&new, &old, true), (&old, &new, false)] {
-        let begin = out.len();
-        for part in side.iter().filter(|p| !other.contains(p)) {
+        for (_, part) in side.iter().filter(|(text, _)| !other.contains_key(*text)) {
             let pair = if added { (None, Some(*part)) } else { (Some(*part), None) };
-            let diff = Value::Object(object(pair.0, pair.1, name, Level::Part));
-            if !out[from..].contains(&diff) {
-                out.push(diff);
-            }
+            out.push(Value::Object(object(pair.0, pair.1, name, Level::Part)));
         }
-        let found = out.drain(begin..).map(|d| (d["Fields"].to_string(), d));
-        let mut found: Vec<(String, Value)> = found.collect();
-        sort::by(&mut found, |a, b| a.0.cmp(&b.0));
-        out.extend(found.into_iter().map(|(_, d)| d));
     }
 }
 

@@ -67,6 +67,9 @@ fn lifetimes(job: &Job, g: &TaskGroup, e: &mut Vec<String>) {
         if d.lost_after != 0 && d.stop_on_client_after.is_some() {
             e.push("lost_after and stop_on_client_after cannot be used together".to_owned());
         }
+        if d.stop_on_client_after.is_some() && ![JOB_SERVICE, JOB_BATCH].contains(&&*job.kind) {
+            e.push("stop_on_client_after can only be used with service and batch jobs".to_owned());
+        }
         let known = ["best_score", "keep_original", "keep_replacement", "longest_running"];
         if !known.contains(&d.reconcile.as_str()) {
             e.push(format!("invalid reconcile option: {:?}", d.reconcile));

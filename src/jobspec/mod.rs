@@ -17,6 +17,7 @@ mod warnings;
 use std::rc::Rc;
 
 use crate::api::{ApiError, Job, Namespace, multi_error};
+use crate::stdx::zone::Zones;
 
 /// What the cluster says about a job that is handed in.
 pub struct AdmitCtx<'a> {
@@ -32,6 +33,8 @@ pub struct AdmitCtx<'a> {
     pub memory_oversubscription: bool,
     /// The namespace by its name, `None` where there is none.
     pub namespace: &'a dyn Fn(&str) -> Option<Rc<Namespace>>,
+    /// The time zones of this machine.
+    pub zones: Zones,
     /// Whether a node pool exists.
     pub pool_exists: &'a dyn Fn(&str) -> bool,
 }

@@ -177,6 +177,14 @@ fn check(s: &Service, c: &ServiceCheck) -> Vec<String> {
             c.initial_status
         ));
     }
+    if let Some(r) = &c.check_restart {
+        if r.limit < 0 {
+            e.push(format!("limit must be greater than or equal to 0: {}", r.limit));
+        }
+        if r.grace.unwrap_or(0) < 0 {
+            e.push(format!("grace period cannot be negative: {}", r.grace.unwrap_or(0)));
+        }
+    }
     if s.provider == "nomad" {
         for (set, what) in [
             (c.success_before_passing != 0, "success_before_passing"),

@@ -129,8 +129,11 @@ fn logs(g: &TaskGroup, t: &Task, e: &mut Vec<String>) {
 
 fn identities(t: &Task, e: &mut Vec<String>) {
     let mut seen: Vec<&str> = Vec::new();
-    for i in t.identities.iter() {
+    for i in t.identity.iter().chain(t.identities.iter()) {
         let mut own = Vec::new();
+        if i.ttl > 0 && i.name == "default" {
+            own.push("ttl for default identity not yet supported".to_owned());
+        }
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !i.name.chars().all(valid) || i.name.len() > 128 {
             own.push(format!(
@@ -202,6 +205,12 @@ fn files(g: &TaskGroup, t: &Task, e: &mut Vec<String>) {
             e.push(format!(
                 "Volume Mount ({i}) has an invalid propagation mode: {:?}",
                 m.propagation_mode
+            ));
+        }
+        if !matches!(m.se_linux_label.as_str(), "" | "z" | "Z") {
+            e.push(format!(
+                "Volume Mount ({i}) has an invalid SELinux label: {:?}",
+                m.se_linux_label
             ));
         }
     }
@@ -292,6 +301,12 @@ fn parts(t: &Task, e: &mut Vec<String>) {
         if a.command.is_empty() {
             e.push(format!("Action {} validation failed: command cannot be empty", a.name));
         }
+    }
+    for s in t.scaling_policies.iter() {
+        e.push(format!(
+            "Scaling policy invalid: scaling policy type {:?} is not valid for a task",
+            s.kind
+        ));
     }
     if let Some(v) = &t.vault {
         match v.change_mode.as_str() {

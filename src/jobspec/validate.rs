@@ -36,7 +36,7 @@ pub(super) fn job(job: &Job, ctx: &AdmitCtx<'_>) -> Vec<String> {
         e.extend(super::nested(&what, &group::group(job, g)));
     }
     if job.periodic.is_some() {
-        periodic(job, &mut e);
+        periodic(job, ctx, &mut e);
     }
     if job.parameterized_job.is_some() {
         parameterized(job, &mut e);
@@ -156,7 +156,7 @@ fn limits(job: &Job, ctx: &AdmitCtx<'_>, e: &mut Vec<String>) {
     }
 }
 
-fn periodic(job: &Job, e: &mut Vec<String>) {
+fn periodic(job: &Job, ctx: &AdmitCtx<'_>, e: &mut Vec<String>) {
     if job.kind != JOB_BATCH && job.kind != JOB_SYSBATCH {
         e.push("Periodic can only be used with \"batch\" or \"sysbatch\" scheduler".to_owned());
     }
@@ -171,10 +171,14 @@ fn periodic(job: &Job, e: &mut Vec<String>) {
         e.push(format!("Unknown periodic specification type {kind:?}"));
         return;
     }
-    for spec in p.specs.iter().chain((!p.spec.is_empty()).then_some(&p.spec)) {
+    for spec in cron::lines(p) {
         if let Err(why) = cron::Cron::parse(spec) {
             e.push(format!("Invalid cron spec {spec:?}: {why}"));
         }
+    }
+    let zone = p.time_zone.as_deref().unwrap_or_default();
+    if ctx.zones.get(zone).is_none() {
+        e.push(format!("Invalid time zone {zone:?}: unknown time zone {zone}"));
     }
 }
 
@@ -253,8 +257,16 @@ pub(super) fn constraint(c: &Constraint) -> Vec<String> {
 pub(super) fn affinities(list: &[Affinity], e: &mut Vec<String>) {
     for (i, a) in list.iter().enumerate() {
         let mut own = Vec::new();
-        if a.operand.is_empty() {
-            own.push("Missing affinity operand".to_owned());
+        match a.operand.as_str() {
+            "" => own.push("Missing affinity operand".to_owned()),
+            "regexp" => {
+                if let Err(why) = regex_lite::Regex::new(&a.rtarget) {
+                    own.push(format!("Regular expression failed to compile: {why}"));
+                }
+            }
+            "=" | "==" | "is" | "!=" | "not" | "<" | "<=" | ">" | ">=" | "version" | "semver"
+            | "set_contains" | "set_contains_all" | "set_contains_any" => (),
+            other => own.push(format!("Unknown affinity operator {other:?}")),
         }
         let weight = a.weight.unwrap_or(50);
         if weight == 0 {

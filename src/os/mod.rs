@@ -14,6 +14,7 @@ pub mod signals;
 pub mod spawn;
 pub mod sysfs;
 pub mod task;
+pub mod zones;
 
 pub use linux::{Ready, give_memory_back, poll, run_as_service};
 

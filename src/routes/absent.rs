@@ -16,20 +16,6 @@ fn empty_list(ctx: &Ctx<'_>, table: Table) -> Result {
     Ok(Answer::bytes(b"[]".to_vec()).query(index).watching(watch).into())
 }
 
-/// `/v1/scaling/policies`
-pub(super) fn scaling_policies(ctx: &mut Ctx<'_>) -> Result {
-    empty_list(ctx, Table::ScalingPolicy)
-}
-
-/// `/v1/scaling/policy/*`
-pub(super) fn scaling_policy(ctx: &mut Ctx<'_>) -> Result {
-    if !ctx.is_get() {
-        return Err(invalid_method());
-    }
-    let index = ctx.reader.table_index(Table::ScalingPolicy);
-    Ok(Answer::text(404, "policy not found").query(index).into())
-}
-
 /// `/v1/volumes`
 pub(super) fn volumes(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_write() {
@@ -55,14 +41,6 @@ pub(super) fn plugin(ctx: &mut Ctx<'_>) -> Result {
     }
     let index = ctx.reader.table_index(Table::Volume);
     Ok(Answer::text(404, "plugin not found").query(index).into())
-}
-
-/// `/v1/search`, `/v1/search/fuzzy`
-pub(super) fn search(ctx: &mut Ctx<'_>) -> Result {
-    if !ctx.is_write() {
-        return Err(invalid_method());
-    }
-    Err(not_served("Search"))
 }
 
 /// `/v1/event/stream`

@@ -23,6 +23,8 @@ mod nodes;
 mod page;
 pub mod params;
 mod pools;
+mod scaling;
+mod search;
 mod servers;
 mod services;
 mod snapshot;
@@ -35,6 +37,7 @@ use crate::api::{ApiError, Evaluation, Job};
 pub use crate::client::ClientRequest;
 use crate::command::{Applied, Command, Plan};
 use crate::http::{Method, Request};
+use crate::stdx::zone::Zones;
 use crate::stdx::{Entropy, Now};
 use crate::store::{Reader, keys};
 
@@ -84,6 +87,9 @@ pub struct AgentInfo {
     pub job_max_count: i64,
     /// Bytes.
     pub job_max_source_size: u64,
+    /// For the times of periodic jobs.
+    pub zones: Zones,
+    pub search: SearchLimits,
     /// Processors of this machine.
     pub cpus: usize,
     /// When the agent was started, ns since the epoch.
@@ -126,6 +132,24 @@ pub struct ServerInfo {
     pub last_contact_ms: u64,
     /// When it was last seen to come or to go, ns since the epoch.
     pub since_ns: i64,
+}
+
+/// How far searches go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchLimits {
+    pub fuzzy: bool,
+    /// Matches of a kind, and objects of a kind that a fuzzy search looks at.
+    pub objects: usize,
+    /// Matches of a kind that a fuzzy search shows.
+    pub results: usize,
+    /// Characters of the shortest text of a fuzzy search.
+    pub term: usize,
+}
+
+impl Default for SearchLimits {
+    fn default() -> Self {
+        Self { fuzzy: true, objects: 20, results: 100, term: 2 }
+    }
 }
 
 /// One request and all that may be known to answer it.

@@ -5,7 +5,8 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, keyring, list, namespaces, nodes, pools, servers, services, snapshot, variables,
+    jobs, keyring, list, namespaces, nodes, pools, scaling, search, servers, services, snapshot,
+    variables,
 };
 use crate::api::ApiError;
 
@@ -110,10 +111,10 @@ pub const ROUTES: &[Route] = &[
     r("/v1/recommendations", absent::enterprise),
     r("/v1/recommendations/apply", absent::enterprise),
     r("/v1/regions", servers::regions),
-    r("/v1/scaling/policies", absent::scaling_policies),
-    r("/v1/scaling/policy/", absent::scaling_policy),
-    r("/v1/search", absent::search),
-    r("/v1/search/fuzzy", absent::search),
+    r("/v1/scaling/policies", scaling::policies),
+    r("/v1/scaling/policy/", scaling::policy),
+    r("/v1/search", search::prefix),
+    r("/v1/search/fuzzy", search::fuzzy),
     r("/v1/sentinel/policies", absent::enterprise),
     r("/v1/sentinel/policy/", absent::enterprise),
     r("/v1/service/", services::one),

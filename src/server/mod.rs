@@ -10,6 +10,7 @@ pub mod heartbeat;
 pub mod keyring;
 pub mod locks;
 mod node_evals;
+pub mod periodic;
 mod reports;
 mod view;
 
@@ -25,6 +26,7 @@ use crate::api::{Allocation, Evaluation, Job, NodeEvent, VariableLock, status};
 use crate::command::{Applied, Command, Plan};
 use crate::sched::{Seed, schedule};
 use crate::stdx::json::{self, Time};
+use crate::stdx::zone::Zones;
 use crate::stdx::{Entropy, Now, uuid};
 use crate::store::{Reader, Row, StoreError, Table, Touched, keys, splice};
 use blocked::Blocked;
@@ -34,6 +36,7 @@ use drain::Drains;
 use gc::{Collection, Progress, Thresholds};
 use heartbeat::Heartbeats;
 use locks::Locks;
+use periodic::Launcher;
 use view::{InFlight, NodeCache, StateView};
 
 /// Times and thresholds of a server, from the configuration.
@@ -43,6 +46,8 @@ pub struct Config {
     pub gc: Thresholds,
     /// Between two collections, in nanoseconds.
     pub gc_interval_ns: u64,
+    /// For the times of periodic jobs.
+    pub zones: Zones,
 }
 
 /// An evaluation that is being worked on.
@@ -59,6 +64,7 @@ pub type Proposed = (Command, Option<String>);
 pub struct Server {
     broker: Broker,
     blocked: Blocked,
+    launcher: Launcher,
     heartbeats: Heartbeats,
     drains: Drains,
     locks: Locks,
@@ -86,6 +92,7 @@ impl Server {
         Self {
             broker: Broker::new(),
             blocked: Blocked::new(),
+            launcher: Launcher::new(config.zones),
             heartbeats: Heartbeats::new(config.heartbeat),
             drains: Drains::default(),
             locks: Locks::default(),
@@ -111,7 +118,11 @@ impl Server {
         let (drains, locks) = (self.drains.deadline(), self.locks.deadline());
         let (keys, rollouts) = (self.keys.deadline(now), self.deployments.deadline(now));
         let (evals, blocked) = (self.broker.deadline(now), self.blocked.deadline());
-        [evals, heard, blocked, drains, locks, keys, rollouts, gc].into_iter().flatten().min()
+        let launch = self.launcher.deadline(now);
+        [evals, heard, blocked, drains, locks, keys, rollouts, launch, gc]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether there is work that waits for nothing.
@@ -155,6 +166,7 @@ impl Server {
             self.locks.note(key, lock_of(&row).as_ref(), now.mono_ns);
         }
         self.keys.touched(reader, Table::Operator.bit())?;
+        self.launcher.lead(now, reader)?;
         self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
         self.deployments.lead(now, reader)
     }
@@ -228,6 +240,7 @@ impl Server {
         self.keys.touched(reader, touched.tables)?;
         self.stopped_jobs(reader, touched)?;
         self.deployments.touched(touched);
+        self.launcher.touched(now, reader, &touched.rows)?;
         if touched.tables & Table::Operator.bit() != 0 {
             self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
         }
@@ -364,6 +377,7 @@ impl Server {
         let due = self.blocked.retry(now.mono_ns);
         self.queue(reader, now, due)?;
         self.deployments.work(now, reader, entropy, out)?;
+        self.launcher.work(now, reader, entropy, out)?;
         self.collect(now, reader, out)
     }
 

@@ -10,6 +10,7 @@ pub mod sort;
 pub mod time;
 pub mod uuid;
 pub mod wheel;
+pub mod zone;
 
 pub use now::{Entropy, Now};
 pub use parse_bool::parse_bool;

@@ -34,10 +34,14 @@ pub enum Table {
     Volume,
     Token,
     Policy,
+    /// When periodic jobs were last launched: seconds since the epoch, by job.
+    PeriodicLaunch,
+    /// The last scaling events of jobs, by job.
+    ScalingEvent,
 }
 
 impl Table {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Job,
         Self::JobVersion,
         Self::JobSummary,
@@ -55,6 +59,8 @@ impl Table {
         Self::Volume,
         Self::Token,
         Self::Policy,
+        Self::PeriodicLaunch,
+        Self::ScalingEvent,
     ];
 
     /// The table's bit in masks of tables (watches, [`super::Touched`]).
@@ -81,6 +87,8 @@ impl Table {
             Self::Volume => "volume",
             Self::Token => "token",
             Self::Policy => "policy",
+            Self::PeriodicLaunch => "periodic_launch",
+            Self::ScalingEvent => "scaling_event",
         }
     }
 }

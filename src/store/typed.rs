@@ -65,6 +65,11 @@ impl<'t> Reader<'t> {
         self.get(Table::JobSubmission, &keys::submission(namespace, id, version))
     }
 
+    /// When a periodic job was last launched, seconds since the epoch.
+    pub fn last_launch(&self, namespace: &str, id: &str) -> Result<Option<i64>, StoreError> {
+        self.get(Table::PeriodicLaunch, &keys::job(namespace, id))
+    }
+
     /// A version as it was registered, also one that is no longer listed but still runs.
     pub fn job_version(
         &self,

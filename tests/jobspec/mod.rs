@@ -3,6 +3,7 @@
 mod diff;
 mod fixture;
 mod hcl;
+mod rules;
 
 use std::rc::Rc;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use vardo::api::{Job, Namespace, TaskGroup};
 use vardo::jobspec::{AdmitCtx, admit, join_warnings, refusal};
 use vardo::stdx::json;
+use vardo::stdx::zone::Zones;
 
 fn admitted(job: Job) -> Result<(Job, Vec<String>), Vec<String>> {
     admit(
@@ -20,10 +22,18 @@ fn admitted(job: Job) -> Result<(Job, Vec<String>), Vec<String>> {
             priority_max: 100,
             count_max: 50_000,
             memory_oversubscription: false,
+            zones: Zones(zone),
             namespace: &|n| (n == "default" || n == "dev").then(Rc::<Namespace>::default),
             pool_exists: &|p| p == "default",
         },
     )
+}
+
+/// A zone without changes.
+fn zone(name: &str) -> Option<Vec<u8>> {
+    let mut file = [b"TZif".as_slice(), &[0; 46]].concat();
+    file[39] = 1;
+    (name == "Europe/Berlin").then_some(file)
 }
 
 fn given(value: &Value) -> Job {

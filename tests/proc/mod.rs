@@ -5,6 +5,7 @@ mod cli;
 mod cluster;
 mod durability;
 mod executor;
+mod kinds;
 mod lists;
 mod nodes;
 mod rollout;

@@ -2,6 +2,7 @@
 
 mod evals;
 mod files;
+mod jobs;
 
 use std::path::PathBuf;
 

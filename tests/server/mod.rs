@@ -5,6 +5,7 @@ mod deploy;
 mod drain;
 mod gc;
 mod keyring;
+mod periodic;
 mod waiting;
 
 use vardo::stdx::Entropy;

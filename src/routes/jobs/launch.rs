@@ -8,7 +8,9 @@ use super::{Ctx, Result, answer_write, evaluation, is_template, write_only};
 use crate::api::{ApiError, Job, status};
 use crate::command::Command;
 use crate::http::Query;
+use crate::routes::scaling::text;
 use crate::routes::{Answer, Outcome, Reply};
+use crate::server::periodic::{self, fresh};
 use crate::stdx::json::records;
 use crate::stdx::json::{self, Bytes};
 use crate::store::{Table, keys};
@@ -59,13 +61,7 @@ pub(super) fn dispatch_payload(ctx: &mut Ctx<'_>, id: &str) -> Result {
 
 fn child(ctx: &mut Ctx<'_>, id: &str, body: DispatchBody) -> Result {
     let failed = |text: String| Err(ApiError::failed(text));
-    let config = ctx.reader.scheduler_config()?;
-    if config.reject_job_registration {
-        return Err(ApiError::new(
-            403,
-            "Job registration, dispatch, and scale are disabled by the scheduler configuration",
-        ));
-    }
+    super::registration_allowed(ctx)?;
     let Some(parent) = ctx.reader.job(&ctx.params.namespace, id)? else {
         return failed("parameterized job not found".to_owned());
     };
@@ -140,20 +136,6 @@ fn child_id(ctx: &mut Ctx<'_>, parent: &str, template: &str) -> String {
     id
 }
 
-/// What a copy of a stored job must not carry along.
-fn fresh(mut job: Job, wall_ns: i64) -> Job {
-    job.status = String::new();
-    job.status_description = String::new();
-    job.stable = false;
-    job.version = 0;
-    job.version_tag = None;
-    job.create_index = 0;
-    job.modify_index = 0;
-    job.job_modify_index = 0;
-    job.submit_time = wall_ns;
-    job
-}
-
 /// The parent's rules for payload and metadata.
 fn may_dispatch(parent: &Job, body: &DispatchBody) -> Result<()> {
     let failed = |text: String| Err(ApiError::failed(text));
@@ -199,10 +181,10 @@ fn dispatched_before(ctx: &Ctx<'_>, parent: &Job, token: &str) -> Result<Option<
     let prefix = keys::job(&parent.namespace, &format!("{}/dispatch-", parent.id));
     for pair in ctx.reader.scan(Table::Job, &prefix, None, false)? {
         let (_, row) = pair?;
-        let job: Job = json::decode(row.json)
-            .map_err(|e| ApiError::failed(format!("a stored job is damaged: {e}")))?;
-        let live = job.status != status::JOB_DEAD && job.parent_id == parent.id;
-        if live && job.dispatch_idempotency_token == token {
+        let live = row.job().child && row.job().status.text() != status::JOB_DEAD;
+        if live && text(row.json, "DispatchIdempotencyToken") == token {
+            let job: Job = json::decode(row.json)
+                .map_err(|e| ApiError::failed(format!("a stored job is damaged: {e}")))?;
             let body = DispatchResponse {
                 eval_create_index: 0,
                 eval_id: String::new(),
@@ -235,8 +217,8 @@ pub(super) fn force(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if parent.periodic.is_none() {
         return Err(ApiError::failed("can't force launch non-periodic job"));
     }
-    let job = periodic_child(&parent, ctx.now.wall_ns);
-    let eval = evaluation(ctx, &job, status::TRIGGER_PERIODIC, 0);
+    let at = ctx.now.wall_ns / 1_000_000_000;
+    let command = periodic::launch(&parent, at, ctx.now, ctx.entropy);
     let reply: Reply = Box::new(move |_, _, applied| {
         let a = super::job_applied(applied)?;
         let body = ForceResponse {
@@ -246,20 +228,7 @@ pub(super) fn force(ctx: &mut Ctx<'_>, id: &str) -> Result {
         };
         Ok(answer_write(&body, a.index))
     });
-    let eval = Some(Box::new(eval));
-    let command =
-        Command::JobRegister { job: Box::new(job), submission: None, eval, enforce: None };
     Ok(Outcome::Propose(Box::new(command), reply))
-}
-
-/// The child of a periodic job for a launch at `wall_ns`.
-pub(super) fn periodic_child(parent: &Job, wall_ns: i64) -> Job {
-    let mut job = fresh(parent.clone(), wall_ns);
-    job.parent_id.clone_from(&parent.id);
-    job.id = format!("{}/periodic-{}", parent.id, wall_ns / 1_000_000_000);
-    job.name.clone_from(&job.id);
-    job.periodic = None;
-    job
 }
 
 records! {

@@ -126,6 +126,17 @@ fn job_applied(applied: crate::command::Applied) -> Result<JobApplied> {
     }
 }
 
+/// 403 where the scheduler's configuration says so.
+fn registration_allowed(ctx: &Ctx<'_>) -> Result<()> {
+    if ctx.reader.scheduler_config()?.reject_job_registration {
+        return Err(ApiError::new(
+            403,
+            "Job registration, dispatch, and scale are disabled by the scheduler configuration",
+        ));
+    }
+    Ok(())
+}
+
 /// The number of a query parameter.
 fn int_param(ctx: &Ctx<'_>, name: &str) -> Result<Option<i64>> {
     let q = crate::http::Query::new(ctx.req.query());

@@ -5,15 +5,16 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::register::{Body, admit, place, same_nature};
+use super::register::{Body, admit, name_policies, place, same_nature};
 use super::{Ctx, Result, answer_write, evaluation, write_only};
-use crate::api::{AllocMetric, ApiError, DesiredUpdates, Evaluation, Job, PlanAnnotations, status};
+use crate::api::{AllocMetric, ApiError, Evaluation, Job, PlanAnnotations, status};
 use crate::command::Plan;
 use crate::jobspec::{self, diff};
 use crate::routes::{Answer, DryRun, Outcome};
+use crate::server::periodic;
 use crate::stdx::json::{self, List, Map, Time};
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Response {
     annotations: PlanAnnotations,
@@ -43,6 +44,7 @@ pub(super) fn plan(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if let Some(old) = &existing {
         same_nature(old, &job)?;
     }
+    name_policies(ctx, &mut job, existing.as_ref());
     let diff = if body.diff { difference(existing.as_ref(), &job)? } else { Value::Null };
     let index = existing.as_ref().map_or(0, |j| j.job_modify_index);
     as_registered(&mut job, existing.as_ref(), ctx.reader.index() + 1);
@@ -50,9 +52,24 @@ pub(super) fn plan(ctx: &mut Ctx<'_>, id: &str) -> Result {
         annotate_plan: true,
         ..evaluation(ctx, &job, status::TRIGGER_JOB_REGISTER, 0)
     };
+    let next = periodic::next(&job, ctx.agent.zones, ctx.now.wall_ns / 1_000_000_000);
+    let next = Time(next.map_or(0, |at| at.saturating_mul(1_000_000_000)));
     let eval_id = eval.id.clone();
     let warnings = jobspec::join_warnings(&warnings);
-    let reply = Box::new(move |plan| answer(plan, &eval_id, diff, index, warnings));
+    let reply = Box::new(move |plan| {
+        answer(
+            plan,
+            &eval_id,
+            Response {
+                diff,
+                index,
+                job_modify_index: index,
+                next_periodic_launch: next,
+                warnings,
+                ..Response::default()
+            },
+        )
+    });
     Ok(Outcome::DryRun(Box::new(DryRun { job: Rc::new(job), eval, reply })))
 }
 
@@ -90,17 +107,7 @@ fn as_registered(job: &mut Job, old: Option<&Job>, index: u64) {
     job.modify_index = index;
 }
 
-fn answer(plan: Plan, eval_id: &str, mut diff: Value, index: u64, warnings: String) -> Answer {
-    let mut out = Response {
-        annotations: PlanAnnotations::default(),
-        created_evals: List::default(),
-        diff: Value::Null,
-        failed_tg_allocs: Map::default(),
-        index,
-        job_modify_index: index,
-        next_periodic_launch: Time(0),
-        warnings,
-    };
+fn answer(plan: Plan, eval_id: &str, mut out: Response) -> Answer {
     for mut eval in plan.evals {
         if eval.id == eval_id {
             out.annotations = eval.plan_annotations.map(|a| *a).unwrap_or_default();
@@ -112,9 +119,6 @@ fn answer(plan: Plan, eval_id: &str, mut diff: Value, index: u64, warnings: Stri
             out.created_evals.push(eval);
         }
     }
-    let updates: &std::collections::BTreeMap<String, DesiredUpdates> =
-        &out.annotations.desired_tg_updates;
-    diff::annotate(&mut diff, updates);
-    out.diff = diff;
-    answer_write(&out, index)
+    diff::annotate(&mut out.diff, &out.annotations.desired_tg_updates);
+    answer_write(&out, out.index)
 }

@@ -42,6 +42,7 @@ pub(in crate::routes) fn admit(ctx: &Ctx<'_>, job: Job) -> Result<jobspec::Admit
             priority_max: ctx.agent.job_max_priority,
             count_max: ctx.agent.job_max_count,
             memory_oversubscription: config.memory_oversubscription_enabled,
+            zones: ctx.agent.zones,
             namespace: &|name| found(reader.namespace(name)),
             pool_exists: &|name| found(reader.row(Table::NodePool, &keys::name(name))).is_some(),
         },
@@ -105,12 +106,8 @@ pub(super) fn register(ctx: &mut Ctx<'_>, path_id: Option<&str>) -> Result {
         preserve(&mut job, old, body.preserve_counts, body.preserve_resources);
     }
     let (mut job, mut warnings) = admit(ctx, *job)?.map_err(|e| jobspec::refusal(&e))?;
-    if ctx.reader.scheduler_config()?.reject_job_registration {
-        return Err(ApiError::new(
-            403,
-            "Job registration, dispatch, and scale are disabled by the scheduler configuration",
-        ));
-    }
+    name_policies(ctx, &mut job, existing.as_ref());
+    super::registration_allowed(ctx)?;
     let enforce = body.enforce_index.then_some(body.job_modify_index);
     enforced(enforce, existing.as_ref())?;
     if let Some(old) = &existing {
@@ -164,6 +161,18 @@ fn preserve(job: &mut Job, old: &Job, counts: bool, resources: bool) {
                 t.resources.clone_from(&was.resources);
             }
         }
+    }
+}
+
+/// Gives scaling policies their ids: those that they have, or new ones.
+pub(super) fn name_policies(ctx: &mut Ctx<'_>, job: &mut Job, old: Option<&Job>) {
+    for g in job.task_groups.iter_mut() {
+        let Some(policy) = &mut g.scaling else { continue };
+        let before = old.and_then(|o| o.task_groups.iter().find(|o| o.name == g.name));
+        policy.id = match before.and_then(|b| b.scaling.as_ref()) {
+            Some(known) => known.id.clone(),
+            None => ctx.new_id(),
+        };
     }
 }
 

@@ -253,15 +253,16 @@ fn latest(d: Deployment) -> LatestDeployment {
     LatestDeployment {
         all_auto_promote: !d.task_groups.is_empty() && groups().all(|g| g.auto_promote),
         requires_promotion: groups().any(|g| g.desired_canaries > 0 && !g.promoted),
-        is_active: ![
-            status::DEPLOYMENT_FAILED,
-            status::DEPLOYMENT_SUCCESSFUL,
-            status::DEPLOYMENT_CANCELLED,
-        ]
-        .contains(&d.status.as_str()),
+        is_active: is_active(&d),
         job_version: d.job_version,
         id: d.id,
         status: d.status,
         status_description: d.status_description,
     }
+}
+
+/// Neither successful, failed nor cancelled.
+pub(super) fn is_active(d: &Deployment) -> bool {
+    use status::{DEPLOYMENT_CANCELLED, DEPLOYMENT_FAILED, DEPLOYMENT_SUCCESSFUL};
+    ![DEPLOYMENT_FAILED, DEPLOYMENT_SUCCESSFUL, DEPLOYMENT_CANCELLED].contains(&d.status.as_str())
 }

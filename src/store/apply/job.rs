@@ -11,6 +11,7 @@ use crate::store::schema::keys;
 use crate::store::{Batch, Row, RowHead, StoreError, Table, splice, typed};
 
 use super::moves::{Moves, head_edits, job_row, patch};
+use super::scaling;
 
 /// Untagged versions that are kept and listed.
 const VERSIONS: usize = 6;
@@ -38,6 +39,7 @@ impl Batch<'_> {
             return self.reevaluate(index, job, modify, job_modify, eval);
         }
         let before = old.map(|row| (row.head, row.job()));
+        let policies = old.map(|row| scaling::policies(row.json)).transpose()?.unwrap_or_default();
         let mut moves = Moves::default();
         let evaluated = eval.is_some();
         let mut done = JobApplied { index, job_modify_index: index, ..JobApplied::default() };
@@ -86,6 +88,11 @@ impl Batch<'_> {
             ("StatusDescription", b"\"\""),
         ];
         self.put_stub(Table::Job, &key, head, &JobListStub::of(job), &edits)?;
+        self.put_policies(index, &policies, job)?;
+        if let Some(at) = launched_at(job) {
+            let key = keys::job(&job.namespace, &job.parent_id);
+            self.put(index, Table::PeriodicLaunch, &key, RowHead::plain(index, index), &at)?;
+        }
         if let Some(s) = submission {
             self.put_submission(index, job, facts.version, s)?;
         }
@@ -352,6 +359,8 @@ impl Batch<'_> {
             moves.child(namespace, &parent, Some(was.status), Some(facts.status));
         }
         let create = row.create();
+        let policies = scaling::policies(row.json)?;
+        self.stop_policies(index, &policies)?;
         self.freeze_version(index, namespace, id, false)?;
         self.put_json(index, Table::Job, key, head, &json)?;
         self.touch(index, Table::JobVersion, key);
@@ -375,12 +384,18 @@ impl Batch<'_> {
             moves.child(namespace, &parent, Some(row.job().status), None);
         }
         let (create, version) = (row.create(), row.job().version);
+        let policies = scaling::policies(row.json)?;
         if self.version_used(namespace, id, create, version)? {
             self.freeze_version(index, namespace, id, true)?;
         }
         self.delete(index, Table::Job, &key)?;
         self.touch(index, Table::JobVersion, &key);
         self.delete(index, Table::JobSummary, &key)?;
+        self.delete(index, Table::PeriodicLaunch, &key)?;
+        self.delete(index, Table::ScalingEvent, &key)?;
+        for policy in policies {
+            self.delete(index, Table::ScalingPolicy, &keys::name(&policy.id))?;
+        }
         let versions = keys::job_versions(namespace, id);
         self.delete_all(index, Table::JobSubmission, &versions)?;
         let mut all = Vec::new();
@@ -464,6 +479,11 @@ impl Batch<'_> {
         self.put_json(index, Table::JobVersion, &at, head, &json)?;
         Ok(Applied::Done)
     }
+}
+
+/// When a child of a periodic job was launched, seconds since the epoch.
+fn launched_at(job: &Job) -> Option<i64> {
+    job.id.strip_prefix(&*job.parent_id)?.strip_prefix("/periodic-")?.parse().ok()
 }
 
 fn no_version(namespace: &str, id: &str, version: u64) -> ApiError {

@@ -14,6 +14,7 @@ mod node;
 mod operator;
 mod plan;
 mod reap;
+mod scaling;
 mod service;
 mod variable;
 
@@ -35,6 +36,10 @@ impl Batch<'_> {
         match command {
             Command::JobRegister { job, submission, eval, enforce } => {
                 self.job_register(index, job, submission.as_deref(), eval.as_deref(), *enforce)
+            }
+            Command::JobScale { namespace, id, group, event, job, eval, enforce } => {
+                let change = (job.as_deref(), eval.as_deref(), *enforce);
+                self.job_scale(index, (namespace, id), change, (group, event))
             }
             Command::JobDeregister { namespace, id, purge, no_shutdown_delay, eval, wall_ns } => {
                 let eval = eval.as_deref();
