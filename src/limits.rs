@@ -174,3 +174,11 @@ pub const HCL_ERRORS_MAX: usize = 10;
 pub const HCL_STEPS_MAX: u64 = 1_000_000;
 /// Text that the values of one evaluation may hold together, in bytes.
 pub const HCL_VALUE_BYTES_MAX: usize = 8 << 20;
+
+// ---- The event stream ---------------------------------------------------------------------------
+
+/// Most bytes of the rows that are kept for the event stream. Reached: the oldest changes go, and
+/// readers who have not come to them are cut off.
+pub const EVENT_BYTES_MAX: usize = 16 << 20;
+/// Events hear `{}` after so long, in nanoseconds. Source: the API.
+pub const EVENT_BEAT_NS: u64 = 30 * SECOND;

@@ -57,6 +57,7 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
         listeners,
         config.response_headers.clone(),
         u32::try_from(config.http_max_conns_per_client).unwrap_or(u32::MAX),
+        config.server.event_buffer,
     );
     let client = client(config, &identity, now, &mut entropy)?;
     let info = info(config, &identity, now);
@@ -269,6 +270,7 @@ fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
         config_json: Rc::from(config.self_json()),
         node_id: if config.client.enabled { identity.node.clone() } else { String::new() },
         debug: config.enable_debug,
+        event_buffer: if s.enabled { s.event_buffer } else { 0 },
         job_default_priority: s.job_default_priority,
         job_max_priority: s.job_max_priority,
         job_max_count: s.job_max_count,

@@ -138,6 +138,8 @@ pub struct Server {
     pub max_heartbeats_per_second: f64,
     pub failover_heartbeat_ttl_ns: i64,
     pub job_default_priority: i64,
+    /// Changes kept for the event stream; zero: none is served.
+    pub event_buffer: usize,
     pub job_max_priority: i64,
     /// Instances of one job.
     pub job_max_count: i64,
@@ -356,6 +358,10 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
         max_heartbeats_per_second: if per_second > 0.0 { per_second } else { 50.0 },
         failover_heartbeat_ttl_ns: nanos(tree, "server.failover_heartbeat_ttl", 5 * MINUTE),
         job_default_priority: default_priority,
+        event_buffer: match tree.bool("server.enable_event_broker") {
+            true => usize::try_from(tree.int("server.event_buffer_size")).unwrap_or(0),
+            false => 0,
+        },
         job_max_priority: max_priority,
         job_max_count: positive(tree, "server.job_max_count", 50_000),
         job_max_source_bytes: bytes(tree.text("server.job_max_source_size"))

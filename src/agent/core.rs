@@ -548,6 +548,9 @@ impl Core {
     /// The one transaction of the turn. May run again: it changes nothing but the batch.
     fn write(&self, store: &mut Store) -> Result<(Vec<(u64, Applied)>, Touched), StoreError> {
         let mut batch = store.batch()?;
+        if self.info.event_buffer > 0 {
+            batch.record();
+        }
         let own = |index| self.pending.get(&index).map(|p| &p.command);
         let applied = self.consensus.write(&mut batch, &own)?;
         for (key, value) in &self.local {

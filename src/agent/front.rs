@@ -13,6 +13,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
 use super::core::Core;
+use super::events::Events;
 use super::files::{self, Served};
 use super::long_list::LongList;
 use super::serve::{self, Form, Verdict};
@@ -36,13 +37,15 @@ use crate::store::{Reader, Touched};
 
 /// Timers of connections.
 #[derive(Clone, Copy, Debug)]
-enum Timer {
+pub(super) enum Timer {
     /// A blocking query has waited long enough.
     Held(Key),
     /// A head, a body or a reader is too slow.
     Slow(Key),
     /// Look whether a followed file has grown.
     Stream(Key),
+    /// An event stream may have been silent for long.
+    Beat(Key),
     /// Accept again after the system ran out of descriptors.
     Accept,
 }
@@ -61,16 +64,17 @@ pub(super) struct Front {
     per_client: BTreeMap<IpAddr, u32>,
     /// Zero: no limit.
     per_client_max: u32,
-    wheel: Wheel<Timer>,
+    pub(super) wheel: Wheel<Timer>,
     watches: Watches,
     long_list: LongList,
+    pub(super) events: Events,
     runnable: VecDeque<Key>,
     accepting: bool,
     gzip: Gzip,
     /// From the configuration, on every answer of a handler.
-    headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     buf: Box<[u8]>,
-    head: Vec<u8>,
+    pub(super) head: Vec<u8>,
     /// Answers of 429 to clients with too many connections: tokens of a bucket, ten a second.
     refusals: Refusals,
 }
@@ -80,6 +84,7 @@ impl Front {
         listeners: Vec<TcpListener>,
         headers: Vec<(String, String)>,
         per_client_max: u32,
+        events_kept: usize,
     ) -> Self {
         Self {
             listeners,
@@ -93,6 +98,7 @@ impl Front {
             wheel: Wheel::new(),
             watches: Watches::default(),
             long_list: LongList::default(),
+            events: Events::new(events_kept),
             runnable: VecDeque::new(),
             accepting: true,
             gzip: Gzip::new(),
@@ -198,6 +204,7 @@ impl Front {
                 s.state,
                 State::Held(..)
                     | State::Streaming(_)
+                    | State::Events(_)
                     | State::Relayed(_)
                     | State::Parked
                     | State::Reading(_)
@@ -212,6 +219,10 @@ impl Front {
             self.read(key, now, reader, core);
         }
         self.flush(key, now, core);
+        if self.socks.get(key).is_some_and(|s| matches!(s.state, State::Events(_))) {
+            self.tell(key);
+            self.flush(key, now, core);
+        }
     }
 
     /// Reads once and answers what is complete. A short read means that the socket is empty: the
@@ -392,6 +403,7 @@ impl Front {
                 core.restore_for(key, form, state);
                 State::Proposed
             }
+            Outcome::Events(request) => return self.subscribe(key, form, &request, now, core),
             Outcome::SystemGc => {
                 core.collect_garbage();
                 return self.answer(key, form, Answer::empty(), &core.info);
@@ -510,6 +522,7 @@ impl Front {
             State::Relayed(relayed) => self.drop_stream(relayed.link, relayed.stream, core),
             State::Reading(token) => drop(self.reading.remove(&token)),
             State::Parked => self.parked.retain(|(parked, ..)| *parked != key),
+            State::Events(_) => self.forget_reader(key),
             State::Idle | State::Proposed | State::Streaming(_) | State::Lingering(_) => {}
         }
         if let Some(timer) = sock.timer {
@@ -554,6 +567,7 @@ impl Front {
                 Timer::Held(key) => self.hold_ended(key, now, reader, core),
                 Timer::Slow(key) => self.slow(key, now, core),
                 Timer::Stream(key) => self.pump(key, now, core),
+                Timer::Beat(key) => self.beat(key, now, core),
                 Timer::Accept => {
                     self.accepting = true;
                     for at in 0..self.listeners.len() {
@@ -611,6 +625,7 @@ impl Front {
                 if self.socks.get(key).is_some_and(|s| matches!(s.state, State::Streaming(_))) {
                     self.pump(key, now, core);
                 }
+                self.tell(key);
                 self.flush(key, now, core);
             }
         }

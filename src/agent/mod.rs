@@ -8,6 +8,7 @@ mod config_keys;
 mod config_tree;
 mod consensus;
 mod core;
+mod events;
 mod facts;
 mod files;
 mod front;

@@ -118,7 +118,7 @@ impl Probe {
 
 /// Reads at a time. More than head and body of an answer are allowed to have.
 const READS_MAX: usize = 8;
-/// Tokens of probes lie above those of conversations.
+/// Tokens of probes lie above those of links.
 pub(super) const PROBES: usize = 1 << 51;
 
 fn token(key: Key) -> Token {

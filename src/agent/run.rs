@@ -285,6 +285,7 @@ impl Loop {
         self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
         let done = self.core.commit(now, &mut self.store)?;
         self.front.touched(&done.touched);
+        self.front.changed(done.touched.changes);
         let mut inputs = Vec::new();
         for effect in done.effects {
             self.tasks.run(effect, self.poll.registry(), &mut inputs);

@@ -6,7 +6,7 @@
 
 use crate::api::ApiError;
 use crate::http::gzip::Gzip;
-use crate::http::reply::Head;
+use crate::http::reply::{Head, Length};
 use crate::http::{Method, Request};
 use crate::limits::GZIP_BYTES_MIN;
 use crate::routes::answer::JSON;
@@ -217,7 +217,7 @@ pub(super) fn render(
     if squeeze {
         answer.body = Body::Bytes(gzip.compress(answer.body.as_slice()));
     }
-    let len = Some(answer.body.as_slice().len());
+    let len = Length::Known(answer.body.as_slice().len());
     write_head(form, &answer, info, extra, squeeze, len, head);
     answer.body
 }
@@ -237,7 +237,20 @@ pub(super) fn render_stream(
         return;
     }
     let answer = Answer { status: 200, content_type: Some(content_type), ..Answer::default() };
-    write_head(form, &answer, info, extra, false, None, head);
+    write_head(form, &answer, info, extra, false, Length::Chunks, head);
+}
+
+/// The head of the event stream, which ends with its connection.
+pub(super) fn render_events(
+    mut form: Form,
+    info: &AgentInfo,
+    extra: &[(String, String)],
+    head: &mut Vec<u8>,
+) {
+    form.keep_alive = false;
+    let headers = vec![("Cache-Control", "no-cache".to_owned())];
+    let answer = Answer { status: 200, content_type: Some(JSON), headers, ..Answer::default() };
+    write_head(form, &answer, info, extra, false, Length::Endless, head);
 }
 
 fn write_head(
@@ -246,7 +259,7 @@ fn write_head(
     info: &AgentInfo,
     extra: &[(String, String)],
     gzip: bool,
-    len: Option<usize>,
+    len: Length,
     head: &mut Vec<u8>,
 ) {
     let mut headers: Vec<(&str, &str)> = Vec::new();

@@ -14,6 +14,7 @@ use crate::http::{Conn, Request};
 use crate::limits::{OUT_BYTES_MAX, OUT_INLINE_MAX};
 use crate::link::StreamId;
 use crate::routes::Body;
+use crate::server::events::Subscriber;
 use crate::stdx::Now;
 use crate::stdx::slab::Key;
 use crate::stdx::wheel::TimerId;
@@ -38,6 +39,8 @@ pub(super) enum State {
     Relayed(Box<Relayed>),
     /// Frames or a large file are being sent.
     Streaming(Box<Streamed>),
+    /// Reads the event stream.
+    Events(Box<Subscriber>),
     /// Refused: what the peer still sends, up to so many bytes, is thrown away.
     Lingering(usize),
 }

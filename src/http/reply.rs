@@ -2,6 +2,15 @@
 
 use std::io::Write as _;
 
+/// How the body of an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Known(usize),
+    Chunks,
+    /// With the connection.
+    Endless,
+}
+
 /// The head of an answer.
 pub struct Head<'a> {
     pub status: u16,
@@ -17,8 +26,7 @@ pub struct Head<'a> {
     pub vary: bool,
     /// Values with control characters are left out: they could end the head.
     pub extra: &'a [(&'a str, &'a str)],
-    /// None: in chunks.
-    pub len: Option<usize>,
+    pub len: Length,
     pub close: bool,
 }
 
@@ -55,9 +63,10 @@ impl Head<'_> {
             field(name, value, out);
         }
         match self.len {
-            Some(_) if self.status == 204 => {}
-            Some(len) => number("Content-Length", len as u64, out),
-            None => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Length::Known(_) if self.status == 204 => {}
+            Length::Known(len) => number("Content-Length", len as u64, out),
+            Length::Endless => {}
+            Length::Chunks => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         }
         if self.close {
             out.extend_from_slice(b"Connection: close\r\n");
@@ -95,7 +104,7 @@ impl Reject {
             gzip: false,
             vary: false,
             extra: &[],
-            len: Some(text.len()),
+            len: Length::Known(text.len()),
             close: true,
         }
         .write(out);

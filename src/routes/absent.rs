@@ -43,14 +43,6 @@ pub(super) fn plugin(ctx: &mut Ctx<'_>) -> Result {
     Ok(Answer::text(404, "plugin not found").query(index).into())
 }
 
-/// `/v1/event/stream`
-pub(super) fn events(ctx: &mut Ctx<'_>) -> Result {
-    if !ctx.is_get() {
-        return Err(invalid_method());
-    }
-    Err(not_served("The event stream"))
-}
-
 /// `/v1/acl/*`: access control is off, and cannot be turned on yet.
 pub(super) fn acl(ctx: &mut Ctx<'_>) -> Result {
     let known = match ctx.rest {

@@ -14,6 +14,7 @@ mod client_fs;
 mod cluster;
 mod deployments;
 mod evals;
+mod events;
 mod jobs;
 mod keyring;
 mod list;
@@ -79,6 +80,8 @@ pub struct AgentInfo {
     pub debug: bool,
     /// Number of allocations that the client holds, and its heartbeat, for `stats.client`.
     pub client_allocs: usize,
+    /// Changes that are kept for the event stream; 0: there is none.
+    pub event_buffer: usize,
     pub heartbeat_ttl_ns: i64,
     pub acl_enabled: bool,
     /// Defaults and limits for jobs (`server.job_default_priority`, …).
@@ -216,6 +219,8 @@ pub enum Outcome {
     Restore(Vec<u8>),
     /// Move the timer of a variable's lock.
     RenewLock(Box<LockRenewal>),
+    /// The event stream.
+    Events(EventsRequest),
     /// Collect all garbage now.
     SystemGc,
     /// Read the configuration again, as on SIGHUP.
@@ -260,6 +265,16 @@ pub struct LockRenewal {
     pub id: String,
     /// Where it still holds the lock.
     pub answer: Answer,
+}
+
+/// What a reader of the event stream wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventsRequest {
+    /// Topic and key; `*` is any.
+    pub topics: Vec<(String, String)>,
+    pub namespace: String,
+    /// Changes before it are passed over.
+    pub index: u64,
 }
 
 /// Which part of an allocation's directory to read, and how.

@@ -5,8 +5,8 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    jobs, keyring, list, namespaces, nodes, pools, scaling, search, servers, services, snapshot,
-    variables,
+    events, jobs, keyring, list, namespaces, nodes, pools, scaling, search, servers, services,
+    snapshot, variables,
 };
 use crate::api::ApiError;
 
@@ -78,7 +78,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/evaluation/", evals::one),
     r("/v1/evaluations", evals::collection),
     r("/v1/evaluations/count", evals::count),
-    r("/v1/event/stream", absent::events),
+    r("/v1/event/stream", events::stream),
     r("/v1/job/", jobs::one),
     r("/v1/jobs", jobs::collection),
     r("/v1/jobs/parse", jobs::parse),

@@ -5,6 +5,7 @@ pub mod blocked;
 pub mod broker;
 pub mod deploy;
 pub mod drain;
+pub mod events;
 pub mod gc;
 pub mod heartbeat;
 pub mod keyring;

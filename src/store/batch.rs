@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use heed::{PutFlags, RwTxn};
 use serde::Serialize;
 
+use super::changes::{Change, Recorder};
 use super::reader::note_key;
 use super::rows::RowHead;
 use super::schema::{Dbs, Indexes};
@@ -31,6 +32,8 @@ pub struct Touched {
     pub evals: Vec<Evaluation>,
     /// Ids of evaluations that reached an end (complete, failed, canceled) or were removed.
     pub evals_done: Vec<String>,
+    /// Where they are recorded: what each entry changed.
+    pub changes: Vec<Change>,
 }
 
 /// An open transaction. Dropping it undoes all.
@@ -40,18 +43,32 @@ pub struct Batch<'s> {
     pub(super) indexes: Indexes,
     moved: bool,
     pub(super) touched: Touched,
+    pub(super) recorder: Option<Recorder>,
     /// Rows are built here.
     pub(super) scratch: Vec<u8>,
 }
 
 impl<'s> Batch<'s> {
     pub(super) fn new(txn: RwTxn<'s>, dbs: &'s Dbs, indexes: Indexes) -> Self {
-        Self { txn, dbs, indexes, moved: false, touched: Touched::default(), scratch: Vec::new() }
+        Self {
+            txn,
+            dbs,
+            indexes,
+            moved: false,
+            touched: Touched::default(),
+            recorder: None,
+            scratch: Vec::new(),
+        }
     }
 
     /// Reads what the batch has written so far.
     pub fn reader(&self) -> Reader<'_> {
         Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes, memo: None }
+    }
+
+    /// From here on keeps what entries change, for [`Touched::changes`].
+    pub fn record(&mut self) {
+        self.recorder = Some(Recorder::default());
     }
 
     /// Marks an entry applied that holds no command (a new leader's, a configuration).
@@ -69,6 +86,7 @@ impl<'s> Batch<'s> {
         }
         self.txn.commit()?;
         self.touched.index = self.indexes.applied;
+        self.touched.changes = self.recorder.map(Recorder::finish).unwrap_or_default();
         Ok(self.touched)
     }
 
@@ -140,6 +158,9 @@ impl<'s> Batch<'s> {
         row: &[u8],
     ) -> Result<(), StoreError> {
         self.dbs.table(table).put(&mut self.txn, key, row)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.wrote(table, key, row);
+        }
         self.touch(index, table, key);
         Ok(())
     }
@@ -212,6 +233,11 @@ impl<'s> Batch<'s> {
     ) -> Result<bool, StoreError> {
         if let Some(db) = self.dbs.stub(table) {
             db.delete(&mut self.txn, key)?;
+        }
+        if let Some(recorder) = &mut self.recorder
+            && let Some(row) = self.dbs.table(table).get(&self.txn, key)?
+        {
+            recorder.removed(table, key, row);
         }
         let there = self.dbs.table(table).delete(&mut self.txn, key)?;
         if there {

@@ -9,6 +9,7 @@
 
 mod apply;
 mod batch;
+mod changes;
 mod error;
 mod export;
 mod grow;
@@ -22,6 +23,7 @@ pub mod splice;
 mod typed;
 
 pub use batch::{Batch, Touched};
+pub use changes::{Change, ChangedRow};
 pub use error::StoreError;
 pub use export::Import;
 pub use local::Pair;

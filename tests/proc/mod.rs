@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod cluster;
 mod durability;
+mod events;
 mod executor;
 mod kinds;
 mod lists;

@@ -33,6 +33,9 @@ impl Batch<'_> {
             return Ok(Applied::Nothing);
         }
         self.skip(index);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(index, command);
+        }
         match command {
             Command::JobRegister { job, submission, eval, enforce } => {
                 self.job_register(index, job, submission.as_deref(), eval.as_deref(), *enforce)
