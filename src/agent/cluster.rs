@@ -470,6 +470,9 @@ impl Core {
                 if read && stale {
                     return Target::Here;
                 }
+                if self.info.leads && !read && !self.takes_writes() {
+                    return Target::Wait;
+                }
                 if self.info.leads {
                     return if read && !self.consensus.is_alone() {
                         Target::Confirm
@@ -532,6 +535,9 @@ impl Core {
         let raft = self.consensus.raft();
         self.info.raft = self.consensus.info();
         if !self.info.server {
+            if std::mem::take(&mut self.mesh.changed) {
+                self.info.servers = self.server_list(now);
+            }
             return;
         }
         let leader = raft.leader();
@@ -589,10 +595,12 @@ impl Core {
             }
         };
         let mut out = Vec::new();
-        let mut own_info = of(raft.id(), own, "alive");
-        own_info.matched = raft.last_index();
-        own_info.since_ns = self.info.started_ns;
-        out.push(own_info);
+        if self.info.server {
+            let mut own_info = of(raft.id(), own, "alive");
+            own_info.matched = raft.last_index();
+            own_info.since_ns = self.info.started_ns;
+            out.push(own_info);
+        }
         let matched = |id| raft.followers().find(|(f, _)| *f == id).map_or(0, |(_, m)| m);
         for (id, known) in self.mesh.servers() {
             let status = match (known.alive(), known.left) {

@@ -221,18 +221,6 @@ fn check_served(tree: &Tree, host: &Host) -> Result<(), String> {
     if tree.int("server.bootstrap_expect") > 0 && !server {
         return Err("Bootstrap requires server mode to be enabled".into());
     }
-    if client && tree.int("server.bootstrap_expect") > 1 {
-        return refuse("a client beside one of several servers");
-    }
-    if !server {
-        return refuse("a client whose server is another agent (set server.enabled too)");
-    }
-    if !client {
-        return Ok(());
-    }
-    if !tree.list("client.servers").is_empty() {
-        return refuse("client.servers next to an own server");
-    }
     Ok(())
 }
 

@@ -11,27 +11,27 @@ use std::rc::Rc;
 use super::cluster::Cluster;
 use super::consensus::{Consensus, Outgoing};
 use super::mesh::Mesh;
+use super::remote::{self, Remote};
 use super::serve::Form;
 use crate::api::{ApiError, NodeEvent, status};
 use crate::client::{Client, ClientEffect, ClientInput, ClientRequest};
-use crate::command::{AllocClientState, Applied, Command};
+use crate::command::{Applied, Command};
 use crate::limits::FULL_DISK_RETRY_NS;
 use crate::raft::{self, Input, PeerId, Refusal, Role};
 use crate::routes::{AgentInfo, Answer, ClusterRequest, DryRun, LockRenewal, Reply};
 use crate::server::{Server, client_update_evals, first_key, node_evals};
-use crate::stdx::json::Time;
 use crate::stdx::slab::Key;
 use crate::stdx::{Entropy, Now, json};
 use crate::store::{Reader, Store, StoreError, Touched};
 
 /// Who waits for an entry to be applied.
-enum Waiter {
+pub(super) enum Waiter {
     Nobody,
     Http(Key, Form, Reply),
     /// A run of the scheduler, by evaluation.
     Plan(String),
-    /// The node's registration.
-    Register,
+    /// A node's registration: this agent's, or one that waits behind a link.
+    Register(Option<(Key, Form)>),
 }
 
 struct Proposal {
@@ -72,8 +72,10 @@ pub(super) struct Core {
     pub(super) asks: Vec<(Key, Form, ClusterRequest)>,
     /// What the description of the servers was made from.
     pub(super) seen: Option<Seen>,
-    server: Option<Server>,
-    client: Option<Client>,
+    pub(super) server: Option<Server>,
+    pub(super) client: Option<Client>,
+    /// How the node speaks with the servers.
+    pub(super) remote: Remote,
     pub(super) entropy: Box<dyn Entropy>,
     proposals: Vec<Proposal>,
     /// Proposals in the log that are not applied yet, by index, and the term that they belong to.
@@ -87,7 +89,9 @@ pub(super) struct Core {
     next_ask: u64,
     /// Answers that need no commit.
     pub(super) ready: Vec<Ready>,
-    heartbeat_due: bool,
+    pub(super) heartbeat_due: bool,
+    /// The cluster has a key: variables can be written.
+    keyed: bool,
     /// The disk is full: no new try before this, unless someone asks.
     full_until: u64,
     /// A state that is to take the place of this one, and who waits for it.
@@ -118,6 +122,7 @@ impl Core {
             cluster,
             asks: Vec::new(),
             seen: None,
+            remote: Remote::default(),
             server,
             client,
             entropy,
@@ -130,6 +135,7 @@ impl Core {
             next_ask: 0,
             ready: Vec::new(),
             heartbeat_due: false,
+            keyed: false,
             full_until: 0,
             restore: None,
             asked_to_write: false,
@@ -153,7 +159,7 @@ impl Core {
         let full = Some(self.full_until).filter(|at| *at != 0);
         let cluster = Some(self.cluster.check_at).filter(|at| *at != u64::MAX);
         let links = [cluster, self.mesh.deadline(), self.consensus.deadline()];
-        [server, client, full].into_iter().chain(links).flatten().min()
+        [server, client, full, self.remote.deadline()].into_iter().chain(links).flatten().min()
     }
 
     /// Whether there is work that waits for nothing.
@@ -191,6 +197,13 @@ impl Core {
         self.consensus.take_reads()
     }
 
+    /// Whether a task of an allocation that the node holds has ever run; `None` where it holds none
+    /// such.
+    pub(super) fn task_started(&self, alloc: &str, task: &str) -> Option<bool> {
+        let state = self.client.as_ref()?.task_state(alloc, task)?;
+        Some(state.started_at != json::Time::default())
+    }
+
     /// The node of this agent holds an allocation.
     pub(super) fn holds(&self, alloc: &str) -> bool {
         self.client.as_ref().is_some_and(|c| c.alloc(alloc).is_some())
@@ -206,7 +219,7 @@ impl Core {
         self.propose(command, Waiter::Http(conn, form, reply));
     }
 
-    fn propose(&mut self, command: Command, waiter: Waiter) {
+    pub(super) fn propose(&mut self, command: Command, waiter: Waiter) {
         self.proposals.push(Proposal { command, waiter });
     }
 
@@ -243,11 +256,13 @@ impl Core {
                 ClientEffect::Register(node, secret) => {
                     let wall_ns = now.wall_ns;
                     let evals = Vec::new();
-                    let command = Command::NodeRegister { node, secret, wall_ns, evals };
-                    self.propose(command, Waiter::Register);
+                    self.node_says(Command::NodeRegister { node, secret, wall_ns, evals });
                 }
-                ClientEffect::Heartbeat => self.heartbeat_due = true,
-                ClientEffect::Update(updates) => self.client_update(now, updates),
+                ClientEffect::Heartbeat => self.node_says(remote::beat(&self.info.node_id)),
+                ClientEffect::Update(updates) => {
+                    let (wall_ns, evals) = (now.wall_ns, Vec::new());
+                    self.node_says(Command::AllocClientUpdate { updates, evals, wall_ns });
+                }
                 ClientEffect::LocalPut(key, value) => self.local.push((key, Some(value))),
                 ClientEffect::LocalDelete(key) => self.local.push((key, None)),
                 ClientEffect::Reply(token, result) => self.client_replied(token, result),
@@ -264,13 +279,6 @@ impl Core {
             Err(e) => e.into(),
         };
         self.ready.push(Ready { conn, form, answer });
-    }
-
-    /// Reports of the node become an entry, with an evaluation for every job that may have to act.
-    fn client_update(&mut self, now: Now, updates: Vec<AllocClientState>) {
-        let wall_ns = now.wall_ns;
-        let command = Command::AllocClientUpdate { updates, evals: Vec::new(), wall_ns };
-        self.propose(command, Waiter::Nobody);
     }
 
     /// The holder of a lock was heard.
@@ -323,18 +331,13 @@ impl Core {
             self.heartbeat_due = false;
             self.client_input(now, ClientInput::ServerLost);
         }
-        let Some(server) = &mut self.server else { return Ok(false) };
+        self.tend_node(now);
         if std::mem::take(&mut self.heartbeat_due) {
-            let ttl_ns = server.heartbeat(&self.info.node_id, now, &mut *self.entropy);
+            let node = self.info.node_id.clone();
+            let (ttl_ns, again) = self.heartbeat(now, reader, &node);
             self.info.heartbeat_ttl_ns = i64::try_from(ttl_ns).unwrap_or(i64::MAX);
             self.client_input(now, ClientInput::HeartbeatAck { ttl_ns });
-            let event = NodeEvent {
-                message: "Node reregistered by heartbeat".to_owned(),
-                subsystem: "Cluster".to_owned(),
-                timestamp: Time(now.wall_ns),
-                ..NodeEvent::default()
-            };
-            if self.node_ready(now, reader, Some(event)) {
+            if again {
                 // The servers took it for lost, and what it served with it.
                 self.client_input(now, ClientInput::ServerLost);
                 self.client_input(now, ClientInput::HeartbeatAck { ttl_ns });
@@ -562,31 +565,22 @@ impl Core {
         Ok((applied, batch.commit()?))
     }
 
-    /// The node is known now: it counts as ready as long as it is heard. What it was told before
-    /// may have been lost with the process that heard it.
-    fn registered(&mut self, now: Now, reader: Reader<'_>) -> Result<(), StoreError> {
-        let Some(server) = &mut self.server else { return Ok(()) };
-        let id = self.info.node_id.clone();
-        let ttl_ns = server.heartbeat(&id, now, &mut *self.entropy);
-        self.info.heartbeat_ttl_ns = i64::try_from(ttl_ns).unwrap_or(i64::MAX);
-        self.client_input(now, ClientInput::Registered { ttl_ns });
-        self.push_allocs(now, reader)?;
-        self.node_ready(now, reader, None);
-        Ok(())
-    }
-
-    /// Marks this agent's node ready, and has the jobs looked at that may want it; false where it
-    /// is ready.
-    fn node_ready(&mut self, now: Now, reader: Reader<'_>, event: Option<NodeEvent>) -> bool {
-        let id = self.info.node_id.clone();
-        let known = reader.node(&id).ok().flatten();
+    /// Marks a node ready, and has the jobs looked at that may want it; false where it is ready.
+    pub(super) fn node_ready(
+        &mut self,
+        now: Now,
+        reader: Reader<'_>,
+        id: &str,
+        event: Option<NodeEvent>,
+    ) -> bool {
+        let known = reader.node(id).ok().flatten();
         if known.is_none_or(|n| n.status == status::NODE_READY) {
             return false;
         }
         let trigger = status::TRIGGER_NODE_UPDATE;
-        let evals = node_evals(reader, &id, trigger, now.wall_ns, &mut *self.entropy);
+        let evals = node_evals(reader, id, trigger, now.wall_ns, &mut *self.entropy);
         let command = Command::NodeStatus {
-            id,
+            id: id.to_owned(),
             status: status::NODE_READY.to_owned(),
             event,
             wall_ns: now.wall_ns,
@@ -601,7 +595,7 @@ impl Core {
     fn refuse(&mut self, now: Now, proposals: Vec<Proposal>, why: &str, keep: bool) {
         for proposal in proposals {
             match proposal.waiter {
-                Waiter::Http(conn, form, _) => {
+                Waiter::Http(conn, form, _) | Waiter::Register(Some((conn, form))) => {
                     let answer = ApiError::failed(why).into();
                     self.ready.push(Ready { conn, form, answer });
                 }
@@ -610,9 +604,12 @@ impl Core {
                         server.plan_failed(&eval, now);
                     }
                 }
-                Waiter::Register | Waiter::Nobody => {
-                    if keep {
-                        self.proposals.push(proposal);
+                Waiter::Register(None) | Waiter::Nobody if keep => self.proposals.push(proposal),
+                Waiter::Register(None) | Waiter::Nobody => {
+                    // What this node said is said again to the next leader.
+                    if matches!(proposal.command, Command::AllocClientUpdate { .. }) {
+                        self.info.leads = false;
+                        self.node_says(proposal.command);
                     }
                 }
             }
@@ -629,7 +626,7 @@ impl Core {
             server.touched(now, reader, touched)?;
         }
         self.roles(now, reader)?;
-        if self.client.is_some() && touched.nodes_allocs.contains(&self.info.node_id) {
+        if self.info.leads && touched.nodes_allocs.contains(&self.info.node_id) {
             self.push_allocs(now, reader)?;
         }
         Ok(())
@@ -658,8 +655,16 @@ impl Core {
                 server.follow();
             }
         }
+        if self.info.leads && !self.keyed {
+            self.keyed = reader.signing_key()?.is_some();
+        }
         self.refresh(now);
         Ok(())
+    }
+
+    /// This server leads, and has what a leader needs: writes may come.
+    pub(super) fn takes_writes(&self) -> bool {
+        self.info.leads && self.keyed
     }
 
     /// Shows the node all of its allocations.
@@ -691,15 +696,42 @@ impl Core {
                     self.propose(command, Waiter::Nobody);
                 }
             }
-            Waiter::Register => {
-                if let Applied::Refused(e) = result {
-                    log::error!("the node was refused: {}", e.text);
-                    return Ok(());
-                }
-                self.registered(now, reader)?;
+            Waiter::Register(from) => {
+                let Command::NodeRegister { node, .. } = proposal.command else { return Ok(()) };
+                self.registered(now, reader, &node.id, from, result, done)?;
             }
             Waiter::Nobody => {}
         }
         Ok(())
+    }
+
+    /// A node is known now: it counts as ready as long as it is heard.
+    fn registered(
+        &mut self,
+        now: Now,
+        reader: Reader<'_>,
+        node: &str,
+        from: Option<(Key, Form)>,
+        result: Applied,
+        done: &mut Committed,
+    ) -> Result<(), StoreError> {
+        if let Applied::Refused(e) = result {
+            match from {
+                Some((conn, form)) => done.answers.push(Ready { conn, form, answer: e.into() }),
+                None => log::error!("the node was refused: {}", e.text),
+            }
+            return Ok(());
+        }
+        let Some(server) = &mut self.server else { return Ok(()) };
+        let ttl_ns = server.heartbeat(node, now, &mut *self.entropy);
+        self.node_ready(now, reader, node, None);
+        if let Some((conn, form)) = from {
+            let answer = Answer::text(200, ttl_ns.to_string());
+            done.answers.push(Ready { conn, form, answer });
+            return Ok(());
+        }
+        self.info.heartbeat_ttl_ns = i64::try_from(ttl_ns).unwrap_or(i64::MAX);
+        self.client_input(now, ClientInput::Registered { ttl_ns });
+        self.push_allocs(now, reader)
     }
 }

@@ -29,7 +29,8 @@ use crate::limits::{
     WAKES_PER_TURN,
 };
 use crate::link::StreamId;
-use crate::routes::{Answer, FilesRequest, Outcome};
+use crate::routes::table::NODE;
+use crate::routes::{Answer, FilesOp, FilesRequest, Outcome};
 use crate::stdx::Now;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
@@ -320,7 +321,10 @@ impl Front {
 
     fn request(&mut self, key: Key, req: Request, now: Now, reader: Reader<'_>, core: &mut Core) {
         let form = Form::of(&req);
-        if core.mesh.is_empty() && core.info.leads {
+        if req.path() == NODE && self.socks.get(key).is_none_or(|s| !s.via.is_link()) {
+            return self.answer(key, form, Answer::unknown_path(), &core.info);
+        }
+        if core.mesh.is_empty() && core.takes_writes() {
             return self.serve(key, form, req, now, reader, core);
         }
         self.route(key, form, Box::new(req), now, reader, core);
@@ -338,6 +342,9 @@ impl Front {
     ) {
         if let Some(answer) = self.long_list.get(&req, reader) {
             return self.answer(key, form, answer, &core.info);
+        }
+        if req.path() == NODE {
+            return self.node_call(key, form, &req, now, reader, core);
         }
         let (info, entropy) = core.for_routes();
         let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form);
@@ -668,6 +675,18 @@ impl Front {
 /// Files of allocations, read and followed.
 impl Front {
     fn files(&mut self, key: Key, form: Form, request: &FilesRequest, now: Now, core: &mut Core) {
+        let mut request = std::borrow::Cow::Borrowed(request);
+        if !core.info.server && request.op == FilesOp::Logs {
+            // The servers' view of the task is not at hand; the node's own is.
+            match core.task_started(&request.alloc, &request.task) {
+                Some(started) => request.to_mut().started = started,
+                None => {
+                    let e = ApiError::bad(format!("unknown task name {:?}", request.task));
+                    return self.answer(key, form, e.into(), &core.info);
+                }
+            }
+        }
+        let request = request.as_ref();
         let stream = match files::serve(request, &core.alloc_dir.join(&request.alloc)) {
             Ok(Served::Stream(stream)) => stream,
             Ok(Served::Answer(answer)) => return self.answer(key, form, answer, &core.info),

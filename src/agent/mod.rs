@@ -16,6 +16,7 @@ mod long_list;
 mod mesh;
 mod probes;
 mod relay;
+mod remote;
 mod run;
 mod serve;
 mod sock;

@@ -10,7 +10,7 @@ use super::front::Front;
 use super::serve::Form;
 use super::sock::{Relayed, Sock, State, Via};
 use crate::api::ApiError;
-use crate::http::{Method, Request};
+use crate::http::{Method, Query, Request};
 use crate::limits::{LEADER_WAIT_NS, OUT_BYTES_MAX, RELAY_HOPS_MAX};
 use crate::link::{Event, StreamId, words};
 use crate::routes::Answer;
@@ -70,6 +70,28 @@ impl Front {
             Target::NoPath => {
                 let e = ApiError::not_found("No path to node");
                 self.answer(key, form, e.into(), &core.info);
+            }
+        }
+    }
+
+    /// A node speaks to this leader.
+    pub(super) fn node_call(
+        &mut self,
+        key: Key,
+        form: Form,
+        req: &Request,
+        now: Now,
+        reader: Reader<'_>,
+        core: &mut Core,
+    ) {
+        let node = Query::new(req.query()).get("id").unwrap_or_default().into_owned();
+        let secret = req.token.as_deref().unwrap_or_default();
+        match core.node_call(now, reader, (key, form), (&node, secret), &req.body) {
+            Some(answer) => self.answer(key, form, answer, &core.info),
+            None => {
+                if let Some(sock) = self.socks.get_mut(key) {
+                    sock.state = State::Proposed;
+                }
             }
         }
     }

@@ -319,6 +319,9 @@ fn stream(
     reader: Reader<'_>,
 ) {
     let LinkEvent::Opened(stream, what) = event else {
+        if core.remote_event(now, key, event) {
+            return;
+        }
         front.stream_event(key, event, now, reader, core);
         return;
     };

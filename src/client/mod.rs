@@ -155,6 +155,11 @@ impl Client {
             .min()
     }
 
+    /// Proves to the servers that the node is who it says.
+    pub fn secret(&self) -> &str {
+        &self.config.secret
+    }
+
     /// The node as it is registered.
     pub fn node(&self) -> &Node {
         &self.node

@@ -23,7 +23,10 @@ pub(super) fn health(ctx: &mut Ctx<'_>) -> Result {
         body.insert(role.to_owned(), json!({ "message": message, "ok": ok }));
     };
     if ctx.agent.client && wants("client") {
-        put("client", true, "ok");
+        match servers_of(ctx.agent).next() {
+            Some(_) => put("client", true, "ok"),
+            None => put("client", false, "no known servers"),
+        }
     } else if named("client") {
         put("client", false, "client not enabled");
     }

@@ -89,7 +89,7 @@ fn request(ctx: &Ctx<'_>, op: FilesOp, alloc: &str, query: &Query<'_>) -> Result
             place(&mut request, query)?;
             request.follow = boolean("follow", query, false).map_err(ApiError::bad)?;
             request.plain = boolean("plain", query, false).map_err(ApiError::bad)?;
-            request.started = task_started(ctx, &request)?;
+            request.started = ctx.agent.server && task_started(ctx, &request)?;
         }
     }
     Ok(request)

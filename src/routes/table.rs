@@ -30,12 +30,16 @@ pub enum Place {
     Node,
 }
 
+/// Where nodes speak to the leader. Known on links only: what comes from elsewhere finds nothing.
+pub const NODE: &str = "/v1/internal/node";
+
 /// Which agent a request for a decoded path belongs to.
 pub fn place(path: &str) -> Place {
     let below = |prefix: &str| path.starts_with(prefix);
     match path {
         "/v1/agent/members" | "/v1/event/stream" | "/v1/validate/job" => Place::Server,
         "/v1/regions" | "/v1/metrics" | "/v1/jobs/parse" => Place::Here,
+        NODE => Place::Leader,
         _ if below("/v1/client/") => Place::Node,
         _ if below("/v1/agent/") => Place::Here,
         _ if below("/v1/status/") || below("/.well-known/") => Place::Server,

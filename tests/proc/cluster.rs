@@ -230,3 +230,44 @@ fn one_server_grows_to_three_and_shrinks_again() {
     agents[0].until("two voters", |a| voters(a) == 2);
     assert_eq!(write(&agents[1], "third").expect("an answer").status, 200);
 }
+
+#[test]
+fn a_client_apart_runs_jobs_while_leaders_come_and_go() {
+    let mut agents = three("apart", &json!({}));
+    let more = json!({
+        "server": { "enabled": false },
+        "client": { "enabled": true, "servers": [format!("127.0.0.1:{}", agents[0].rpc)] },
+    });
+    let mut client = Agent::prepare("apart-client", &more);
+    client.spawn();
+    // The client answers for the cluster: it asks a server, which asks the leader.
+    client.until("a ready node", |a| {
+        a.try_get("/v1/nodes").is_some_and(|r| r.text().contains("\"ready\""))
+    });
+    let job = super::agent::shell_job("j", "service", 2, "echo hello; exec sleep 1000");
+    let answer = client.put("/v1/jobs", &job);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let states = |a: &Agent, state: &str| {
+        a.allocs("j").iter().filter(|x| x["ClientStatus"] == state).count()
+    };
+    client.until("two running", |a| states(a, "running") == 2);
+    // Its logs and figures, asked of every server and of the client itself.
+    let alloc = client.allocs("j")[0]["ID"].as_str().expect("an id").to_owned();
+    let logs = format!("/v1/client/fs/logs/{alloc}?task=t&type=stdout&plain=true");
+    for agent in agents.iter().chain([&client]) {
+        agent.until("its log", |a| a.get(&logs).text() == "hello\n");
+        let stats = agent.get(&format!("/v1/client/allocation/{alloc}/stats"));
+        assert_eq!(stats.status, 200, "{}", stats.text());
+    }
+    // The leader dies, and with it, maybe, the server that the client speaks to.
+    let at = leader(&agents, &[0, 1, 2]);
+    agents[at].kill();
+    let others: Vec<usize> = (0..3).filter(|i| *i != at).collect();
+    leader(&agents, &others);
+    let stop = client.delete("/v1/job/j");
+    assert_eq!(stop.status, 200, "{}", stop.text());
+    agents[others[0]].until("both ended", |a| states(a, "complete") == 2);
+    // A node speaks over links only.
+    let door = agents[others[0]].put("/v1/internal/node?id=x", &json!({}));
+    assert_eq!(door.status, 404);
+}
