@@ -187,6 +187,11 @@ impl Core {
         !self.local.is_empty() || self.consensus.has_work()
     }
 
+    /// Nobody else can lead: what is read here is the newest state without asking.
+    pub(super) fn is_alone(&self) -> bool {
+        self.consensus.is_alone()
+    }
+
     /// Asks consensus whether this server still leads; answered by [`Self::take_reads`].
     pub(super) fn read_index(&mut self, now: Now, reader: Reader<'_>, token: u64) {
         self.consensus.step(now, reader, Input::ReadIndex(token));

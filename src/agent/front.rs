@@ -340,7 +340,7 @@ impl Front {
         reader: Reader<'_>,
         core: &mut Core,
     ) {
-        if let Some(answer) = self.long_list.get(&req, reader) {
+        if let Some(answer) = self.long_list.get(&req, reader).filter(|_| core.is_alone()) {
             return self.answer(key, form, answer, &core.info);
         }
         if req.path() == NODE {

@@ -100,6 +100,8 @@ fn told(table: Table) -> bool {
         | Table::JobSubmission
         | Table::Namespace
         | Table::Operator
+        | Table::PeriodicLaunch
+        | Table::ScalingEvent
         | Table::ScalingPolicy
         | Table::Volume
         | Table::Token
