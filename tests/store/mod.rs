@@ -142,7 +142,8 @@ fn sums_are_right(r: Reader<'_>) {
 /// What the log gives back of a command, which must be the same.
 pub(crate) fn logged(command: &Command) -> Command {
     let back: Command = json::decode(&json::encode_lean(command)).expect("a command");
-    assert_eq!(back, *command);
+    // Fields that no row prints, such as the version that an allocation runs, travel beside it.
+    assert_eq!(json::encode(&back), json::encode(command));
     back
 }
 
