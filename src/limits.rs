@@ -174,6 +174,9 @@ pub const HCL_ERRORS_MAX: usize = 10;
 pub const HCL_STEPS_MAX: u64 = 1_000_000;
 /// Text that the values of one evaluation may hold together, in bytes.
 pub const HCL_VALUE_BYTES_MAX: usize = 8 << 20;
+/// Largest state that is sent to a server which is too far behind, in bytes: it is held in memory on
+/// both sides. More → that server cannot catch up.
+pub const STATE_BYTES_MAX: usize = 1 << 30;
 
 // ---- The event stream ---------------------------------------------------------------------------
 

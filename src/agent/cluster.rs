@@ -90,6 +90,7 @@ impl Core {
             if server != Id::default() && self.info.server {
                 self.consensus.step(now, reader, Input::Unreachable(peer(&server)));
             }
+            self.state_link_lost(now, reader, key);
             keys.push(key);
         }
         keys

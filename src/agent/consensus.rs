@@ -233,6 +233,11 @@ impl Consensus {
         done.send_gated
     }
 
+    /// The state was replaced by another's: the log begins anew.
+    pub(super) fn begins_after(&mut self, index: u64, term: u64) {
+        (self.first, self.last_term) = (index + 1, term);
+    }
+
     /// Up to where the log may be cut, once it is worth it.
     fn trims(&self) -> Option<u64> {
         let upto = self.raft.trim_to().saturating_sub(LOG_ENTRIES_KEPT);

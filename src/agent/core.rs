@@ -13,6 +13,7 @@ use super::consensus::{Consensus, Outgoing};
 use super::mesh::Mesh;
 use super::remote::{self, Remote};
 use super::serve::Form;
+use super::transfer::Transfers;
 use crate::api::{ApiError, NodeEvent, status};
 use crate::client::{Client, ClientEffect, ClientInput, ClientRequest};
 use crate::command::{Applied, Command};
@@ -22,7 +23,7 @@ use crate::routes::{AgentInfo, Answer, ClusterRequest, DryRun, LockRenewal, Repl
 use crate::server::{Server, client_update_evals, first_key, node_evals};
 use crate::stdx::slab::Key;
 use crate::stdx::{Entropy, Now, json};
-use crate::store::{Reader, Store, StoreError, Touched};
+use crate::store::{Reader, State, Store, StoreError, Touched};
 
 /// Who waits for an entry to be applied.
 pub(super) enum Waiter {
@@ -74,6 +75,8 @@ pub(super) struct Core {
     pub(super) seen: Option<Seen>,
     pub(super) server: Option<Server>,
     pub(super) client: Option<Client>,
+    /// States on their way to or from other servers.
+    pub(super) transfers: Transfers,
     /// How the node speaks with the servers.
     pub(super) remote: Remote,
     pub(super) entropy: Box<dyn Entropy>,
@@ -122,6 +125,7 @@ impl Core {
             cluster,
             asks: Vec::new(),
             seen: None,
+            transfers: Transfers::default(),
             remote: Remote::default(),
             server,
             client,
@@ -323,10 +327,8 @@ impl Core {
             self.full_until = 0;
         }
         self.consensus.tick(now, reader);
-        for peer in self.consensus.take_snapshots() {
-            log::error!("a server needs entries that the log no longer holds: {peer}");
-            self.consensus.step(now, reader, Input::SnapshotSent(peer, None));
-        }
+        self.take_state(now, reader);
+        self.send_states(now, reader);
         self.look_after(now, reader);
         self.answer_asks(now, reader);
         self.roles(now, reader)?;
@@ -498,6 +500,7 @@ impl Core {
                 log::error!("{e}: writes are refused until there is room");
                 let pending = std::mem::take(&mut self.pending).into_values().collect();
                 self.refuse(now, pending, &e.to_string(), true);
+                self.state_refused();
                 self.start_over(now, store)?;
                 done.answers = std::mem::take(&mut self.ready);
                 return Ok(done);
@@ -505,6 +508,7 @@ impl Core {
             Err(e) => return Err(e),
         };
         self.local.clear();
+        self.state_installed();
         self.full_until = 0;
         done.touched = touched;
         for (key, note) in std::mem::take(&mut self.cluster.after) {
@@ -558,6 +562,11 @@ impl Core {
         let mut batch = store.batch()?;
         if self.info.event_buffer > 0 {
             batch.record();
+        }
+        if let Some(coming) = self.transfers.install()
+            && let Some(state) = State::read(&coming.bytes)
+        {
+            batch.install(&state, coming.term())?;
         }
         let own = |index| self.pending.get(&index).map(|p| &p.command);
         let applied = self.consensus.write(&mut batch, &own)?;

@@ -21,6 +21,7 @@ mod run;
 mod serve;
 mod sock;
 mod tasks;
+mod transfer;
 mod watch;
 mod wires;
 

@@ -18,6 +18,7 @@ use super::front::{CONNS, Front, LISTENERS, LISTENERS_MAX, TOKEN_SIGNALS};
 use super::probes::PROBES;
 use super::relay;
 use super::tasks::{TALKS, Tasks};
+use super::transfer;
 use super::wires::{LINK_LISTENERS, LINK_LISTENERS_MAX, LINKS, Wires};
 use crate::client::ClientInput;
 use crate::limits::{EVENTS_PER_POLL, GATHER_ROUNDS, LATE_TURN_NS, WORK_NS};
@@ -319,19 +320,21 @@ fn stream(
     reader: Reader<'_>,
 ) {
     let LinkEvent::Opened(stream, what) = event else {
-        if core.remote_event(now, key, event) {
+        if core.remote_event(now, key, event) || core.state_event(now, reader, key, event) {
             return;
         }
         front.stream_event(key, event, now, reader, core);
         return;
     };
     let mut words = Words(what);
-    match (words.bytes(), words.u64()) {
-        (Some(relay::HTTP), Some(hops)) => front.stream_opened(key, *stream, hops, now),
-        _ => {
-            if let Some(link) = core.mesh.link(key) {
-                link.reset(*stream);
-            }
-        }
+    let taken = match words.bytes() {
+        Some(relay::HTTP) => words.u64().map(|hops| front.stream_opened(key, *stream, hops, now)),
+        Some(transfer::STATE) => core.state_opened(key, *stream, &mut words),
+        _ => None,
+    };
+    if taken.is_none()
+        && let Some(link) = core.mesh.link(key)
+    {
+        link.reset(*stream);
     }
 }

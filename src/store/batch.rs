@@ -90,6 +90,13 @@ impl<'s> Batch<'s> {
         Ok(self.touched)
     }
 
+    /// The state is another one now: every table moved.
+    pub(super) fn replace_indexes(&mut self, indexes: Indexes) {
+        self.indexes = indexes;
+        self.moved = true;
+        self.touched.tables = Table::ALL.iter().fold(0, |mask, t| mask | t.bit());
+    }
+
     pub(super) fn put_meta(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         Ok(self.dbs.meta.put(&mut self.txn, key, value)?)
     }

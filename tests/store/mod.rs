@@ -2,6 +2,7 @@
 
 mod allocs;
 mod durability;
+mod install;
 mod jobs;
 mod log;
 mod nodes;
