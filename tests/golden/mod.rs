@@ -44,3 +44,8 @@ fn variables() {
 fn namespaces_and_pools() {
     replay::matches("namespaces-pools");
 }
+
+#[test]
+fn services_search_and_scaling() {
+    replay::matches("services-search-scaling");
+}
