@@ -74,7 +74,7 @@ pub(super) fn judge(
     if let Some(answer) = before_routing(req) {
         return (Verdict::Answer(answer), Params::default());
     }
-    let params = match Params::parse(req.query()) {
+    let params = match Params::parse(req.path(), req.query()) {
         Ok(params) => params,
         Err(e) => {
             let known = crate::routes::table::find(req.path()).is_some();

@@ -31,7 +31,7 @@ pub struct Params {
 impl Params {
     /// # Errors
     /// 400 with the recorded text for the first parameter that does not parse.
-    pub fn parse(raw: &str) -> Result<Self, ApiError> {
+    pub fn parse(path: &str, raw: &str) -> Result<Self, ApiError> {
         let mut p = Self { wait_ns: WAIT_NS_DEFAULT, ..Self::default() };
         if raw.is_empty() {
             p.namespace.push_str("default");
@@ -45,7 +45,8 @@ impl Params {
                 Ok(ns) => ns.min(WAIT_NS_MAX),
             };
         }
-        if let Some(v) = q.get("index").filter(|v| !v.is_empty()) {
+        // The event stream does not block, and reads its index in its own way.
+        if let Some(v) = q.get("index").filter(|v| !v.is_empty() && path != EVENTS) {
             p.index = v.parse().map_err(|_| ApiError::bad("Invalid index"))?;
         }
         if let Some(v) = q.get("stale") {
@@ -74,6 +75,8 @@ impl Params {
     }
 }
 
+const EVENTS: &str = "/v1/event/stream";
+
 /// A boolean parameter of one endpoint; absent or empty is false.
 ///
 /// # Errors
@@ -95,6 +98,10 @@ pub fn bool_param(q: &Query<'_>, name: &str) -> Result<bool, String> {
 mod tests {
     use super::*;
 
+    fn parse(query: &str) -> Result<Params, ApiError> {
+        Params::parse("/v1/jobs", query)
+    }
+
     #[test]
     fn wait_is_five_minutes_by_default_and_ten_at_most() {
         const MIN: u64 = 60_000_000_000;
@@ -107,7 +114,7 @@ mod tests {
             ("index=1&wait=11m", 10 * MIN),
             ("index=1&wait=9999h", 10 * MIN),
         ] {
-            assert_eq!(Params::parse(query).unwrap().wait_ns, wait, "{query}");
+            assert_eq!(parse(query).unwrap().wait_ns, wait, "{query}");
         }
     }
 
@@ -121,18 +128,19 @@ mod tests {
             ("per_page=abc", "Expect a number for `per_page` query string parameter"),
             ("per_page=99999999999", "Expect a number for `per_page` query string parameter"),
         ] {
-            assert_eq!(Params::parse(query), Err(ApiError::bad(text)), "{query}");
+            assert_eq!(parse(query), Err(ApiError::bad(text)), "{query}");
         }
     }
 
     #[test]
     fn flags_follow_the_contract() {
-        assert!(Params::parse("stale").unwrap().stale);
-        assert!(!Params::parse("stale=false").unwrap().stale);
-        assert!(Params::parse("pretty=false").unwrap().pretty);
-        assert!(!Params::parse("pretty=0").unwrap().pretty);
-        assert!(!Params::parse("reverse=1").unwrap().reverse);
-        assert_eq!(Params::parse("namespace=").unwrap().namespace, "default");
-        assert_eq!(Params::parse("namespace=*").unwrap().namespace, "*");
+        assert!(Params::parse(EVENTS, "index=abc").is_ok(), "its own error is another");
+        assert!(parse("stale").unwrap().stale);
+        assert!(!parse("stale=false").unwrap().stale);
+        assert!(parse("pretty=false").unwrap().pretty);
+        assert!(!parse("pretty=0").unwrap().pretty);
+        assert!(!parse("reverse=1").unwrap().reverse);
+        assert_eq!(parse("namespace=").unwrap().namespace, "default");
+        assert_eq!(parse("namespace=*").unwrap().namespace, "*");
     }
 }

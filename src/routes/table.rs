@@ -41,6 +41,7 @@ pub fn place(path: &str) -> Place {
         "/v1/regions" | "/v1/metrics" | "/v1/jobs/parse" => Place::Here,
         NODE => Place::Leader,
         _ if below("/v1/client/") => Place::Node,
+        _ if below("/v1/allocation/") && path.ends_with("/checks") => Place::Node,
         _ if below("/v1/agent/") => Place::Here,
         _ if below("/v1/status/") || below("/.well-known/") => Place::Server,
         _ if below("/v1/") && find(path).is_some() => Place::Leader,

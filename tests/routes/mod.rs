@@ -76,7 +76,7 @@ impl Server {
     /// What is to happen for a request.
     fn outcome(&mut self, method: &str, target: &str, body: &str) -> Result<Outcome, ApiError> {
         let request = request(method, target, body);
-        let params = Params::parse(request.query())?;
+        let params = Params::parse(request.path(), request.query())?;
         let agent = AgentInfo {
             region: "global".to_owned(),
             leads: true,
