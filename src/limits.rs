@@ -156,6 +156,9 @@ pub const LINK_PING_NS: u64 = 5 * SECOND;
 pub const LINK_SILENCE_NS_MAX: u64 = 15 * SECOND;
 /// Connections without a greeting, over all listeners. More are closed at once.
 pub const LINK_STRANGERS_MAX: usize = 64;
+/// Largest state that is sent to a server which is too far behind, in bytes: it is held in memory
+/// on both sides. More → that server cannot catch up.
+pub const STATE_BYTES_MAX: usize = 1 << 30;
 /// Agents that a request may pass on its way. More → 500.
 pub const RELAY_HOPS_MAX: u64 = 4;
 /// How long a request waits for a leader, in nanoseconds, before it is answered that there is
@@ -174,9 +177,6 @@ pub const HCL_ERRORS_MAX: usize = 10;
 pub const HCL_STEPS_MAX: u64 = 1_000_000;
 /// Text that the values of one evaluation may hold together, in bytes.
 pub const HCL_VALUE_BYTES_MAX: usize = 8 << 20;
-/// Largest state that is sent to a server which is too far behind, in bytes: it is held in memory on
-/// both sides. More → that server cannot catch up.
-pub const STATE_BYTES_MAX: usize = 1 << 30;
 
 // ---- The event stream ---------------------------------------------------------------------------
 

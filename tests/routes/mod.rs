@@ -78,6 +78,7 @@ impl Server {
         let request = request(method, target, body);
         let params = Params::parse(request.path(), request.query())?;
         let agent = AgentInfo {
+            server: true,
             region: "global".to_owned(),
             leads: true,
             leader_addr: Some("127.0.0.1:4647".to_owned()),
@@ -109,7 +110,7 @@ impl Server {
                 let snap = self.store.as_ref().unwrap().snap().unwrap();
                 reply(snap.reader(), self.index, applied).unwrap_or_else(Into::into)
             }
-            Ok(_) => unreachable!("no other outcome is asked for here"),
+            Ok(_) => unreachable!("{method} {target}: no other outcome is asked for here"),
         }
     }
 
