@@ -201,6 +201,8 @@ impl Mesh {
             conn.heard = now.mono_ns;
             conn.asked = false;
             conn.link.feed(bytes);
+            // Proofs and answers to pings leave without another word.
+            self.busy.insert(key);
         }
     }
 

@@ -139,7 +139,9 @@ fn a_killed_leader_takes_no_acknowledged_write_along() {
 
 #[test]
 fn a_follower_passes_on_what_the_leader_must_answer() {
-    let agents = three("pass", &json!({}));
+    // With a shared secret, which both ends of a link must prove.
+    let secret = json!({ "server": { "encrypt": "cg8StVXbQJ0gPvMd9o7yrg==" } });
+    let agents = three("pass", &secret);
     let at = leader(&agents, &[0, 1, 2]);
     let (follower, other) = (&agents[(at + 1) % 3], &agents[(at + 2) % 3]);
     let first = write(follower, "a").expect("an answer");
