@@ -41,6 +41,7 @@ pub mod raft;
 pub mod routes;
 pub mod sched;
 pub mod server;
+pub mod simulate;
 pub mod stdx;
 pub mod store;
 

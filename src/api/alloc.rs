@@ -13,7 +13,7 @@ pub struct Allocation {
     #[serde(skip_serializing_if = "is_zero")]
     pub alloc_states: List<AllocState>,
     #[serde(skip_serializing_if = "is_zero")]
-    pub allocated_resources: Option<AllocatedResources>,
+    pub allocated_resources: Option<Rc<AllocatedResources>>,
     #[serde(skip_serializing_if = "is_zero")]
     pub client_description: String,
     #[serde(skip_serializing_if = "is_zero")]
@@ -51,7 +51,7 @@ pub struct Allocation {
     #[serde(skip)]
     pub job_create_index: u64,
     #[serde(skip_serializing_if = "is_zero")]
-    pub metrics: Option<AllocMetric>,
+    pub metrics: Option<Rc<AllocMetric>>,
     #[serde(skip_serializing_if = "is_zero")]
     pub modify_index: u64,
     /// ns
@@ -79,15 +79,15 @@ pub struct Allocation {
     pub reschedule_tracker: Option<RescheduleTracker>,
     /// legacy: normally absent
     #[serde(skip_serializing_if = "is_zero")]
-    pub resources: Option<Resources>,
+    pub resources: Option<Rc<Resources>>,
     #[serde(skip_serializing_if = "is_zero")]
-    pub shared_resources: Option<Resources>,
+    pub shared_resources: Option<Rc<Resources>>,
     #[serde(rename = "SigningKeyID", skip_serializing_if = "is_zero")]
     pub signing_key_id: String,
     #[serde(skip_serializing_if = "is_zero")]
     pub task_group: String,
     #[serde(skip_serializing_if = "is_zero")]
-    pub task_resources: Map<Resources>,
+    pub task_resources: Rc<Map<Resources>>,
     /// {task: TaskState}
     #[serde(skip_serializing_if = "is_zero")]
     pub task_states: Map<TaskState>,
@@ -214,7 +214,7 @@ pub struct NodeScoreMeta {
     #[serde(rename = "NodeID")]
     pub node_id: String,
     pub norm_score: f64,
-    pub scores: Map<f64>,
+    pub scores: Numbers,
 }
 
 /// `RescheduleTracker` of the API; every field is always printed.

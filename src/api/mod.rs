@@ -40,4 +40,4 @@ pub use variable::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::stdx::json::{Any, Bytes, List, Map, Span, Time, is_zero, records};
+use crate::stdx::json::{Any, Bytes, List, Map, Numbers, Span, Time, is_zero, records};

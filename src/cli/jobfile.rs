@@ -22,8 +22,13 @@ pub(super) struct JobFile {
 impl JobFile {
     /// Reads a file by the flags of a command. Errors have the place of each mistake.
     pub(super) fn read(path: &str, args: &Args) -> Result<Self, String> {
+        Self::read_as(path, args, args.on("json"))
+    }
+
+    /// The same, where `json` says whether the file is JSON whatever it looks like.
+    pub(super) fn read_as(path: &str, args: &Args, json: bool) -> Result<Self, String> {
         let text = read_source(path)?;
-        if args.on("json") || text.trim_start().starts_with('{') {
+        if json || text.trim_start().starts_with('{') {
             return Self::from_json(&text);
         }
         let pair = |v: &str| -> Result<(String, String), String> {

@@ -16,6 +16,7 @@ mod jobfile;
 mod logs;
 mod monitor;
 mod node;
+mod simulate;
 mod system;
 mod table;
 

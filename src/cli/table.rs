@@ -1,7 +1,7 @@
 //! Every command: names, arguments, flags and function.
 
 use super::args::{Args, Flag, switch, valued};
-use super::{Session, Stop, agent, alloc, drain, job, job_status, logs, node};
+use super::{Session, Stop, agent, alloc, drain, job, job_status, logs, node, simulate};
 
 /// One command.
 pub(super) struct Command {
@@ -193,6 +193,35 @@ pub(super) const COMMANDS: &[Command] = &[
         general: true,
         own_flags: false,
         run: logs::run,
+    },
+    Command {
+        names: &["simulate"],
+        about: "Show where jobs would run on a fleet that need not exist",
+        usage: "[options] <path of a job>...",
+        flags: &[
+            valued("nodes", "<n>", "So many nodes of one shape"),
+            valued("cpu", "<MHz>", "Of each of them; 4000 if not given"),
+            valued("memory", "<MB>", "Of each of them; 8192 if not given"),
+            valued("disk", "<MB>", "Of each of them; 100000 if not given"),
+            valued("racks", "<n>", "Values of ${meta.rack}, r0 and on; 1 if not given"),
+            valued("datacenters", "<n>", "dc1 and on; 1 if not given"),
+            valued("fleet", "<path>", "Nodes as a JSON list, as GET /v1/node/<id> prints each"),
+            switch("cluster", "The nodes of the running cluster, with what runs there"),
+            valued("copies", "<n>", "Hand in each job so many times, under ids of its own"),
+            valued("algorithm", "<name>", "binpack or spread; binpack if not given"),
+            switch("preempt", "Important jobs may take the place of others"),
+            valued("kill", "<n>", "Let so many nodes die once all is placed"),
+            valued("seed", "<n>", "Chance: the same seed gives the same outcome; 1 if not given"),
+            valued("svg", "<path>", "Draw how full each node is"),
+            VAR,
+            VAR_FILE,
+            HCL2_STRICT,
+            switch("verbose", "Show every group, node and allocation"),
+            switch("json", "Print the outcome as JSON"),
+        ],
+        general: true,
+        own_flags: false,
+        run: simulate::run,
     },
     Command {
         names: &["version"],

@@ -256,7 +256,7 @@ mod tests {
             value: 22518,
             ..AllocatedPortMapping::default()
         });
-        alloc.allocated_resources = Some(given);
+        alloc.allocated_resources = Some(given.into());
         let mut group = TaskGroup { name: "app".to_owned(), ..TaskGroup::default() };
         group.meta.insert("tier".to_owned(), "group".to_owned());
         let mut task = Task { name: "web".to_owned(), ..Task::default() };

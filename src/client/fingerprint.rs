@@ -174,6 +174,15 @@ pub fn computed_class(node: &Node) -> String {
         hash.text(name);
         hash.text(if volume.read_only { "r" } else { "w" });
     }
+    for (name, _) in node.drivers.iter().filter(|(_, d)| d.detected && d.healthy) {
+        hash.text(name);
+    }
+    for group in node.node_resources.iter().flat_map(|r| r.devices.iter()) {
+        for text in [&group.vendor, &group.kind, &group.name] {
+            hash.text(text);
+        }
+        hash.text(&group.instances.len().to_string());
+    }
     format!("v1:{}", hash.finish())
 }
 

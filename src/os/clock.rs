@@ -21,3 +21,9 @@ pub fn mono_ns() -> u64 {
 pub fn wall_ns() -> i64 {
     clock_ns(libc::CLOCK_REALTIME)
 }
+
+/// Nanoseconds that this process has run on a core.
+#[must_use]
+pub fn cpu_ns() -> u64 {
+    u64::try_from(clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID)).unwrap_or(0)
+}

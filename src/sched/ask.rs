@@ -9,10 +9,10 @@ use crate::api::{
     TaskGroup, VolumeRequest,
 };
 
+use super::build::Given;
 use super::constraint::{Affinities, Check, wants_distinct_hosts};
 use super::device;
 use super::fit::{self, Usage};
-use super::fleet::Wants;
 use super::spread::{Distinct, Spreads};
 use super::target::Target;
 
@@ -97,6 +97,8 @@ pub(super) struct Ask<'j> {
     resources: AllocatedResources,
     /// Need without reserved cores.
     need: Usage,
+    /// What the first allocation was given, where all are given the same.
+    pub(super) given: Option<Given>,
 }
 
 impl<'j> Ask<'j> {
@@ -141,15 +143,13 @@ impl<'j> Ask<'j> {
             cores: cores(group),
             need: fit::need(&resources),
             resources,
+            given: None,
         }
     }
 
-    pub(super) fn wants(&self) -> Wants {
-        Wants {
-            ports: !self.networks.is_empty(),
-            cores: self.cores > 0,
-            devices: !self.devices.is_empty(),
-        }
+    /// Whether no allocation holds anything of its own: ports, cores, devices.
+    pub(super) fn gives_all_the_same(&self) -> bool {
+        self.networks.is_empty() && self.cores == 0 && self.devices.is_empty()
     }
 
     /// The networks with host networks by name.

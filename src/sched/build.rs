@@ -1,10 +1,13 @@
 //! Writes the allocation, in the new form of its resources and in the old one.
 
+use std::rc::Rc;
+
 use crate::api::{
     AllocDeploymentStatus, AllocMetric, AllocatedResources, Allocation, Evaluation, Job, Node,
-    Resources, TaskGroup, status,
+    Resources, Task, TaskGroup, status,
 };
 use crate::command::Placement;
+use crate::stdx::json::Map;
 
 /// A new allocation before it has a node.
 pub(super) struct Draft<'a> {
@@ -24,7 +27,7 @@ impl Draft<'_> {
         self,
         id: String,
         node: &Node,
-        resources: AllocatedResources,
+        given: Given,
         metrics: AllocMetric,
     ) -> Placement {
         let status = self
@@ -39,25 +42,42 @@ impl Draft<'_> {
             eval_id: self.eval.id.clone(),
             id,
             job_id: self.job.id.clone(),
-            metrics: Some(metrics),
+            metrics: Some(Rc::new(metrics)),
             modify_time: self.now,
             name: self.name,
             namespace: self.job.namespace.clone(),
             node_id: node.id.clone(),
             node_name: node.name.clone(),
-            resources: Some(sum(self.group, &resources)),
-            shared_resources: Some(shared(&resources)),
+            resources: Some(given.sum),
+            shared_resources: Some(given.shared),
             task_group: self.group.name.clone(),
-            task_resources: self
-                .group
-                .tasks
-                .iter()
-                .map(|t| (t.name.clone(), task(t.resources.as_ref(), &t.name, &resources)))
-                .collect(),
-            allocated_resources: Some(resources),
+            task_resources: given.tasks,
+            allocated_resources: Some(given.new),
             ..Allocation::default()
         };
         Placement { alloc, job_version: self.job.version, job_create_index: self.job.create_index }
+    }
+}
+
+/// What an allocation is given, in the new form and in the old one. Allocations that are given the
+/// same share it.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) new: Rc<AllocatedResources>,
+    sum: Rc<Resources>,
+    shared: Rc<Resources>,
+    tasks: Rc<Map<Resources>>,
+}
+
+impl Given {
+    pub(super) fn of(group: &TaskGroup, r: AllocatedResources) -> Self {
+        let old = |t: &Task| (t.name.clone(), task(t.resources.as_ref(), &t.name, &r));
+        Self {
+            sum: Rc::new(sum(group, &r)),
+            shared: Rc::new(shared(&r)),
+            tasks: Rc::new(group.tasks.iter().map(old).collect()),
+            new: Rc::new(r),
+        }
     }
 }
 

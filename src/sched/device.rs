@@ -16,15 +16,15 @@ pub(super) fn groups(node: &Node) -> &[NodeDeviceResource] {
 
 /// Whether the node has enough healthy instances for all requests if nothing else ran there.
 pub(super) fn feasible(node: &Node, asks: &[RequestedDevice]) -> bool {
-    assign(node, asks, &BTreeSet::new()).is_some()
+    assign(node, asks, |_| false).is_some()
 }
 
-/// Instances for each request, free ones only, and the sum of the weights of the affinities that
-/// hold for them. `None` where a request cannot be met.
+/// Instances for each request, of those that are not `used`, and the sum of the weights of the
+/// affinities that hold for them. `None` where a request cannot be met.
 pub(super) fn assign(
     node: &Node,
     asks: &[RequestedDevice],
-    used: &BTreeSet<String>,
+    used: impl Fn(&str) -> bool,
 ) -> Option<(Vec<AllocatedDeviceResource>, f64)> {
     let mut taken: BTreeSet<&str> = BTreeSet::new();
     let mut out = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn assign(
             let free: Vec<&str> = group
                 .instances
                 .iter()
-                .filter(|i| i.healthy && !used.contains(&i.id) && !taken.contains(i.id.as_str()))
+                .filter(|i| i.healthy && !used(&i.id) && !taken.contains(i.id.as_str()))
                 .map(|i| i.id.as_str())
                 .take(count)
                 .collect();

@@ -23,6 +23,20 @@ pub(super) struct Place {
     pub(super) of_group: u32,
 }
 
+/// Why a node cannot run a group.
+#[derive(Clone, Debug)]
+pub(super) struct Unfit {
+    pub(super) reason: Cow<'static, str>,
+    /// The same node will be told something else: by then its class is known to be unfit.
+    pub(super) once: bool,
+}
+
+impl Unfit {
+    fn always(reason: Cow<'static, str>) -> Self {
+        Self { reason, once: false }
+    }
+}
+
 /// Runs all checks in the order of the contract (scheduler §3). `index` is the number in the name
 /// of the allocation, for volumes per allocation.
 pub(super) fn check(
@@ -31,10 +45,10 @@ pub(super) fn check(
     node: &Node,
     place: Place,
     index: u32,
-) -> Result<(), Cow<'static, str>> {
+) -> Result<(), Unfit> {
     let keep = place.classed && !job.unique;
     match job.memo.get(place.class).filter(|_| keep) {
-        Some(false) => return Err(CLASS_INELIGIBLE.into()),
+        Some(false) => return Err(Unfit::always(CLASS_INELIGIBLE.into())),
         Some(true) => {}
         None => {
             let failed = job.checks.iter().find(|c| !c.holds(node)).map(|c| c.text.clone());
@@ -42,23 +56,23 @@ pub(super) fn check(
                 job.memo.set(place.class, failed.is_none());
             }
             if let Some(reason) = failed {
-                return Err(reason.into());
+                return Err(Unfit { reason: reason.into(), once: keep });
             }
         }
     }
     let keep = place.classed && !ask.level.unique;
     match ask.level.memo.get(place.class).filter(|_| keep) {
-        Some(false) => return Err(CLASS_INELIGIBLE.into()),
+        Some(false) => return Err(Unfit::always(CLASS_INELIGIBLE.into())),
         Some(true) => {}
         None => {
             let outcome = by_class(ask, node);
             if keep {
                 ask.level.memo.set(place.class, outcome.is_ok());
             }
-            outcome?;
+            outcome.map_err(|reason| Unfit { reason, once: keep })?;
         }
     }
-    by_node(job, ask, node, place, index)
+    by_node(job, ask, node, place, index).map_err(Unfit::always)
 }
 
 /// The checks whose answer holds for the whole computed class.

@@ -127,6 +127,15 @@ pub fn need(r: &AllocatedResources) -> Usage {
     }
 }
 
+/// True where an allocation holds ports, cores or devices, of which each has one owner.
+pub fn exclusive(r: &AllocatedResources) -> bool {
+    !r.shared.ports.is_empty()
+        || !r.shared.networks.is_empty()
+        || r.tasks.values().any(|t| {
+            !t.networks.is_empty() || !t.cpu.reserved_cores.is_empty() || !t.devices.is_empty()
+        })
+}
+
 /// The node has ended it: it uses nothing any more.
 pub fn client_terminal(a: &Allocation) -> bool {
     matches!(

@@ -262,7 +262,7 @@ impl<'a> Work<'a, '_> {
         if let Some(rivals) = self.rivals.as_mut().filter(|_| found.is_none())
             && let Some((at, chosen, seen)) = self.placer.find_evicting(&wish, rivals, self.changes)
         {
-            chosen.allocs.iter().for_each(|v| self.placer.fleet.stop(v));
+            chosen.allocs.iter().for_each(|v| self.placer.evict(v));
             (found, metric, victims) = (Some(at), seen, Some(chosen));
         }
         let given = found.and_then(|at| Some((at, self.placer.take(group, at)?)));

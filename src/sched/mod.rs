@@ -38,14 +38,15 @@ use crate::command::Plan;
 use crate::stdx::Entropy;
 
 pub use fit::fits;
+pub use fleet::Fleet;
 
 /// The state that one evaluation is scheduled on. All answers are of one point in time.
 pub trait View {
     /// Index of the last change that this view shows.
     fn index(&self) -> u64;
     fn job(&self, namespace: &str, id: &str) -> Option<Rc<Job>>;
-    /// All nodes, in the order of their ids.
-    fn nodes(&self) -> Rc<[Rc<Node>]>;
+    /// All nodes with what holds room on them: a copy, which the plan changes.
+    fn fleet(&self) -> Fleet;
     fn node(&self, id: &str) -> Option<Rc<Node>>;
     /// All that are stored, terminal ones too, each with its `job`.
     fn allocs_by_job(&self, namespace: &str, id: &str) -> Vec<Rc<Allocation>>;

@@ -1,5 +1,7 @@
 //! Ports of one node: which are taken on which address, and the choice of free ones.
 
+use std::rc::Rc;
+
 use crate::api::{
     AllocatedPortMapping, AllocatedResources, NetworkResource, Node, NodeResources, Port,
 };
@@ -13,46 +15,37 @@ const DYNAMIC_TRIES: u32 = 20;
 /// Name of the host network that ports are on unless they say otherwise.
 const HOST_NETWORK: &str = "default";
 
-/// A set of ports: a bitmap in pages that are made on first use, since nearly all ports of a node
-/// lie in one range.
+/// A set of ports, in order: small, and copied in one go.
 #[derive(Clone, Debug, Default)]
-struct PortSet {
-    pages: Vec<Option<Box<[u64; PAGE_WORDS]>>>,
-}
-
-const PAGE_WORDS: usize = 16;
-const PAGE_PORTS: usize = PAGE_WORDS * 64;
+struct PortSet(Vec<u16>);
 
 impl PortSet {
     fn has(&self, port: u16) -> bool {
-        let (page, word, bit) = place(port);
-        self.pages.get(page).and_then(Option::as_ref).is_some_and(|p| p[word] & bit != 0)
+        self.0.binary_search(&port).is_ok()
     }
 
     /// False where it was in already.
     fn insert(&mut self, port: u16) -> bool {
-        let (page, word, bit) = place(port);
-        if self.pages.len() <= page {
-            self.pages.resize(page + 1, None);
+        match self.0.binary_search(&port) {
+            Ok(_) => false,
+            Err(at) => {
+                self.0.insert(at, port);
+                true
+            }
         }
-        let slot = &mut self.pages[page].get_or_insert_with(|| Box::new([0; PAGE_WORDS]))[word];
-        let fresh = *slot & bit == 0;
-        *slot |= bit;
-        fresh
     }
 
     fn remove(&mut self, port: u16) -> bool {
-        let (page, word, bit) = place(port);
-        let Some(Some(p)) = self.pages.get_mut(page) else { return false };
-        let was = p[word] & bit != 0;
-        p[word] &= !bit;
-        was
+        self.0.binary_search(&port).is_ok_and(|at| self.0.remove(at) == port)
     }
 }
 
-fn place(port: u16) -> (usize, usize, u64) {
-    let port = usize::from(port);
-    (port / PAGE_PORTS, port % PAGE_PORTS / 64, 1 << (port % 64))
+/// Used ports of one address.
+#[derive(Clone, Debug, Default)]
+struct Used {
+    ports: PortSet,
+    /// How many of them lie inside the dynamic range.
+    dynamic: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -60,14 +53,11 @@ struct Address {
     ip: String,
     /// Host network that it belongs to; empty for addresses that only stored allocations name.
     alias: String,
-    used: PortSet,
-    /// Used ports inside the dynamic range.
-    used_dynamic: u32,
 }
 
-/// All ports of one node.
+/// What does not change while ports are taken and freed.
 #[derive(Clone, Debug)]
-pub(super) struct PortBook {
+struct Layout {
     addresses: Vec<Address>,
     /// Dynamic range, both ends included.
     min: u16,
@@ -79,13 +69,21 @@ pub(super) struct PortBook {
     invalid: bool,
 }
 
+/// All ports of one node.
+#[derive(Clone, Debug)]
+pub(super) struct PortBook {
+    layout: Rc<Layout>,
+    /// One per address.
+    used: Vec<Used>,
+}
+
 impl PortBook {
     /// The node as it is without allocations: its reserved ports are taken.
     pub(super) fn of(node: &Node) -> Self {
         let none = NodeResources::default();
         let have = node.node_resources.as_ref().unwrap_or(&none);
         let port = |p: i64, or: u16| u16::try_from(p).ok().filter(|p| *p != 0).unwrap_or(or);
-        let mut book = Self {
+        let mut layout = Layout {
             addresses: Vec::new(),
             min: port(have.min_dynamic_port, DYNAMIC_PORTS.0),
             max: port(have.max_dynamic_port, DYNAMIC_PORTS.1),
@@ -96,67 +94,47 @@ impl PortBook {
         let mut own = Vec::new();
         for net in &have.node_networks {
             for a in &net.addresses {
-                if book.host_ip.is_empty() && matches!(net.mode.as_str(), "" | "host") {
-                    book.host_ip.clone_from(&a.address);
-                    book.device.clone_from(&net.device);
+                if layout.host_ip.is_empty() && matches!(net.mode.as_str(), "" | "host") {
+                    layout.host_ip.clone_from(&a.address);
+                    layout.device.clone_from(&net.device);
                 }
                 let alias = if a.alias.is_empty() { HOST_NETWORK } else { &a.alias };
-                let at = book.address(&a.address, alias);
-                own.push((at, a.reserved_ports.as_str()));
+                own.push((layout.address(&a.address, alias), a.reserved_ports.as_str()));
             }
         }
-        if book.addresses.is_empty() {
+        if layout.addresses.is_empty() {
             for net in have.networks.iter().filter(|n| !n.ip.is_empty()) {
-                if book.host_ip.is_empty() {
-                    book.host_ip.clone_from(&net.ip);
-                    book.device.clone_from(&net.device);
+                if layout.host_ip.is_empty() {
+                    layout.host_ip.clone_from(&net.ip);
+                    layout.device.clone_from(&net.device);
                 }
-                book.address(&net.ip, HOST_NETWORK);
+                layout.address(&net.ip, HOST_NETWORK);
             }
         }
-        for (at, text) in own {
-            book.reserve(at, text);
+        let everywhere = node.reserved_resources.as_ref();
+        for at in 0..layout.addresses.len() {
+            own.extend(everywhere.map(|r| (at, r.networks.reserved_host_ports.as_str())));
         }
-        if let Some(r) = &node.reserved_resources {
-            for at in 0..book.addresses.len() {
-                book.reserve(at, &r.networks.reserved_host_ports);
+        let ranges: Vec<_> = own.into_iter().map(|(at, text)| (at, parse_ranges(text))).collect();
+        layout.invalid = ranges.iter().any(|(_, r)| r.is_none());
+        let used = vec![Used::default(); layout.addresses.len()];
+        let mut book = Self { layout: Rc::new(layout), used };
+        for (at, ranges) in ranges {
+            for (from, to) in ranges.into_iter().flatten() {
+                for port in from..=to {
+                    book.mark(at, port);
+                }
             }
         }
         book
     }
 
-    fn reserve(&mut self, at: usize, text: &str) {
-        match parse_ranges(text) {
-            Some(ranges) => {
-                for (from, to) in ranges {
-                    for port in from..=to {
-                        self.mark(at, port);
-                    }
-                }
-            }
-            None => self.invalid = true,
-        }
-    }
-
-    fn address(&mut self, ip: &str, alias: &str) -> usize {
-        if let Some(at) = self.addresses.iter().position(|a| a.ip == ip && a.alias == alias) {
-            return at;
-        }
-        self.addresses.push(Address {
-            ip: ip.to_owned(),
-            alias: alias.to_owned(),
-            used: PortSet::default(),
-            used_dynamic: 0,
-        });
-        self.addresses.len() - 1
-    }
-
     fn mark(&mut self, at: usize, port: u16) -> bool {
-        let inside = (self.min..=self.max).contains(&port);
-        let address = &mut self.addresses[at];
-        let fresh = address.used.insert(port);
+        let inside = self.layout.is_dynamic(port);
+        let used = &mut self.used[at];
+        let fresh = used.ports.insert(port);
         if fresh && inside {
-            address.used_dynamic += 1;
+            used.dynamic += 1;
         }
         fresh
     }
@@ -165,11 +143,11 @@ impl PortBook {
     pub(super) fn take(&mut self, resources: &AllocatedResources) -> bool {
         let mut clean = true;
         for (ip, port) in ports_of(resources) {
-            let mut at = self.addresses.iter().position(|a| a.ip == ip);
-            if at.is_none() {
-                at = Some(self.address(ip, ""));
-            }
-            clean &= at.is_some_and(|at| self.mark(at, port));
+            let at = self.layout.addresses.iter().position(|a| a.ip == ip).unwrap_or_else(|| {
+                self.used.push(Used::default());
+                Rc::make_mut(&mut self.layout).address(ip, "")
+            });
+            clean &= self.mark(at, port);
         }
         clean
     }
@@ -177,25 +155,25 @@ impl PortBook {
     /// Frees the ports of an allocation.
     pub(super) fn release(&mut self, resources: &AllocatedResources) {
         for (ip, port) in ports_of(resources) {
-            if let Some(a) = self.addresses.iter_mut().find(|a| a.ip == ip)
-                && a.used.remove(port)
-                && (self.min..=self.max).contains(&port)
+            if let Some(at) = self.layout.addresses.iter().position(|a| a.ip == ip)
+                && self.used[at].ports.remove(port)
+                && self.layout.is_dynamic(port)
             {
-                a.used_dynamic -= 1;
+                self.used[at].dynamic -= 1;
             }
         }
     }
 
-    /// Whether [`assign`](Self::assign) would succeed for all of `asks` together, and if not why.
+    /// Whether [`offer`](Self::offer) would succeed for all of `asks` together, and if not why.
     pub(super) fn check(&self, asks: &[NetworkResource]) -> Result<(), String> {
-        if self.invalid {
+        if self.layout.invalid {
             return Err("invalid node".to_owned());
         }
         let mut fixed: Vec<(usize, u16)> = Vec::new();
         for port in asks.iter().flat_map(|n| &n.reserved_ports) {
             let (at, value) = (self.network(port)?, port_number(port));
             let Some(value) = value else { return Err(format!("invalid port {}", port.value)) };
-            let taken = self.addresses[at].used.has(value) || fixed.contains(&(at, value));
+            let taken = self.used[at].ports.has(value) || fixed.contains(&(at, value));
             if taken && !port.ignore_collision {
                 return Err(format!("reserved port collision {}={}", port.label, port.value));
             }
@@ -203,48 +181,46 @@ impl PortBook {
                 fixed.push((at, value));
             }
         }
-        let mut wanted = vec![0u32; self.addresses.len()];
+        let mut wanted = vec![0u32; self.used.len()];
         for port in asks.iter().flat_map(|n| &n.dynamic_ports) {
             wanted[self.network(port)?] += 1;
         }
-        let range = u32::from(self.max.saturating_sub(self.min)) + 1;
+        let range = u32::from(self.layout.max.saturating_sub(self.layout.min)) + 1;
         for (at, wanted) in wanted.into_iter().enumerate().filter(|(_, w)| *w > 0) {
-            let inside = |p: &&(usize, u16)| p.0 == at && (self.min..=self.max).contains(&p.1);
+            let inside = |p: &&(usize, u16)| p.0 == at && self.layout.is_dynamic(p.1);
             let asked = u32::try_from(fixed.iter().filter(inside).count()).unwrap_or(u32::MAX);
-            if range.saturating_sub(self.addresses[at].used_dynamic) < asked.saturating_add(wanted)
-            {
+            if range.saturating_sub(self.used[at].dynamic) < asked.saturating_add(wanted) {
                 return Err("dynamic port selection failed".to_owned());
             }
         }
         Ok(())
     }
 
-    /// Chooses and takes the ports of one network ask. Call after [`check`](Self::check) agreed to
-    /// all asks of the allocation; static ports of all asks are then taken before dynamic ones
-    /// where the caller passes them in one go.
-    pub(super) fn assign(
-        &mut self,
+    /// Chooses the ports of one allocation, for all of its asks together: the static ones first.
+    pub(super) fn offer(
+        &self,
         asks: &[NetworkResource],
         rng: &mut Rng,
     ) -> Result<Vec<Offer>, String> {
         self.check(asks)?;
+        let mut given: Vec<(usize, u16)> = Vec::new();
         let mut offers: Vec<Offer> = asks.iter().map(|ask| self.blank(ask)).collect();
         for (ask, offer) in asks.iter().zip(&mut offers) {
             for (port, shown) in ask.reserved_ports.iter().zip(&mut offer.network.reserved_ports.0)
             {
                 let at = self.network(port)?;
                 let value = port_number(port).unwrap_or(0);
-                self.mark(at, value);
-                offer.ports.push(mapping(port, value, &self.addresses[at].ip));
+                given.push((at, value));
+                offer.ports.push(mapping(port, value, &self.layout.addresses[at].ip));
                 shown.to = port_to(port, value);
             }
         }
         for (ask, offer) in asks.iter().zip(&mut offers) {
             for (port, shown) in ask.dynamic_ports.iter().zip(&mut offer.network.dynamic_ports.0) {
                 let at = self.network(port)?;
-                let value = self.pick(at, rng).ok_or("dynamic port selection failed")?;
-                self.mark(at, value);
-                offer.ports.push(mapping(port, value, &self.addresses[at].ip));
+                let value = self.pick(at, &given, rng).ok_or("dynamic port selection failed")?;
+                given.push((at, value));
+                offer.ports.push(mapping(port, value, &self.layout.addresses[at].ip));
                 shown.value = i64::from(value);
                 shown.to = port_to(port, value);
             }
@@ -254,32 +230,48 @@ impl PortBook {
 
     fn blank(&self, ask: &NetworkResource) -> Offer {
         let network = NetworkResource {
-            ip: self.host_ip.clone(),
+            ip: self.layout.host_ip.clone(),
             mode: if ask.mode.is_empty() { "host".to_owned() } else { ask.mode.clone() },
             ..ask.clone()
         };
-        Offer { network, device: self.device.clone(), ports: Vec::new() }
+        Offer { network, device: self.layout.device.clone(), ports: Vec::new() }
     }
 
-    fn pick(&self, at: usize, rng: &mut Rng) -> Option<u16> {
-        let used = &self.addresses[at].used;
-        let span = u32::from(self.max.checked_sub(self.min)?) + 1;
+    fn pick(&self, at: usize, given: &[(usize, u16)], rng: &mut Rng) -> Option<u16> {
+        let (used, layout) = (&self.used[at].ports, &self.layout);
+        let span = u32::from(layout.max.checked_sub(layout.min)?) + 1;
+        let free = |port: &u16| !used.has(*port) && !given.contains(&(at, *port));
         for _ in 0..DYNAMIC_TRIES {
-            let port = u16::try_from(u32::from(self.min) + rng.below(span)).ok()?;
-            if !used.has(port) {
+            let port = u16::try_from(u32::from(layout.min) + rng.below(span)).ok()?;
+            if free(&port) {
                 return Some(port);
             }
         }
-        (self.min..=self.max).find(|p| !used.has(*p))
+        (layout.min..=layout.max).find(free)
     }
 
     /// The first address of the host network that a port is on.
     fn network(&self, port: &Port) -> Result<usize, String> {
         let name = host_network(port);
-        self.addresses
+        self.layout
+            .addresses
             .iter()
             .position(|a| a.alias == name)
             .ok_or_else(|| format!("no addresses available for {name} network"))
+    }
+}
+
+impl Layout {
+    fn address(&mut self, ip: &str, alias: &str) -> usize {
+        if let Some(at) = self.addresses.iter().position(|a| a.ip == ip && a.alias == alias) {
+            return at;
+        }
+        self.addresses.push(Address { ip: ip.to_owned(), alias: alias.to_owned() });
+        self.addresses.len() - 1
+    }
+
+    fn is_dynamic(&self, port: u16) -> bool {
+        (self.min..=self.max).contains(&port)
     }
 }
 

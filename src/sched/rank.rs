@@ -47,6 +47,14 @@ pub(super) struct Parts {
     pub(super) preemption: Option<f64>,
 }
 
+impl Parts {
+    /// The sum and the number of those that depend on the node alone.
+    pub(super) fn of_node(&self) -> (f64, u8) {
+        let own = [self.devices, self.anti_affinity, self.affinity];
+        own.into_iter().flatten().fold((self.fit, 1), |(sum, n), score| (sum + score, n + 1))
+    }
+}
+
 /// The mean of what counts. Neutral scorers show 0 and do not count.
 pub(super) fn combine(p: &Parts) -> Scores {
     let counted = [

@@ -1,21 +1,23 @@
 //! Finds a node for one placement after another, and keeps account of what the plan does to nodes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::api::{AllocMetric, AllocatedResources, Allocation, Job, Node, status};
+use crate::api::{AllocMetric, Allocation, Job, Node, status};
 
 use super::View;
 use super::ask::{Ask, Level};
+use super::build::Given;
 use super::device;
 use super::feasible::{self, Place};
 use super::finish::Changes;
 use super::fit;
-use super::fleet::{Fleet, Wants};
+use super::fleet::Fleet;
 use super::preempt::{Rivals, Victims};
 use super::rank::{self, Algorithm, Parts};
 use super::rng::Rng;
-use super::tally::{Scores, Tally};
+use super::tally::{Refusal, Refusals, Scores, Tally};
 
 /// Options with a final score of zero or less that are set aside at first.
 const SET_ASIDE: usize = 3;
@@ -37,19 +39,42 @@ pub(super) struct Wish {
     pub(super) prefer: Option<u32>,
 }
 
+/// What is known of a node for a group, as long as nothing changes there.
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    Unknown,
+    Refused {
+        refusal: u32,
+        exhausted: bool,
+    },
+    /// The sum and the number of the scores that depend on the node alone, and the combination of
+    /// values that the spreads look at.
+    Fits {
+        sum: f64,
+        scores: u8,
+        combination: u32,
+    },
+}
+
 /// The job's asks and the nodes, for the length of one evaluation.
 pub(super) struct Placer<'a> {
-    pub(super) fleet: Fleet<'a>,
+    pub(super) fleet: Fleet,
     pub(super) asks: Vec<Ask<'a>>,
     job: Level,
     /// Candidates in the order in which they are visited, and where the next visit begins.
     order: Vec<u32>,
     offset: usize,
+    /// Where each node stands in `order`, if it does.
+    slots: Vec<Option<u32>>,
+    /// By group and slot; empty until the group is first searched for.
+    cells: Vec<Vec<Cell>>,
+    refusals: Refusals,
     /// Live or proposed allocations of the job per node; of each group per node.
     of_job: Vec<u32>,
     of_group: Vec<Vec<u32>>,
     algorithm: Algorithm,
     batch: bool,
+    oversubscribe: bool,
     wide: u64,
     rng: Rng,
     /// The part of metrics that all searches share.
@@ -68,12 +93,7 @@ impl<'a> Placer<'a> {
         let oversubscribe = config.memory_oversubscription_enabled;
         let asks: Vec<Ask<'_>> =
             job.task_groups.iter().map(|g| Ask::of(job, g, oversubscribe)).collect();
-        let wants = asks.iter().map(Ask::wants).fold(Wants::default(), |a, b| Wants {
-            ports: a.ports || b.ports,
-            cores: a.cores || b.cores,
-            devices: a.devices || b.devices,
-        });
-        let fleet = Fleet::new(view, wants);
+        let fleet = view.fleet();
         let mut rng = Rng::new(seed);
         let (mut order, available) = fleet.candidates(job);
         let base = AllocMetric {
@@ -83,9 +103,17 @@ impl<'a> Placer<'a> {
             ..AllocMetric::default()
         };
         rng.shuffle(&mut order);
+        let nodes = fleet.len() as usize;
+        let mut slots = vec![None; nodes];
+        for (slot, at) in (0..).zip(&order) {
+            slots[*at as usize] = Some(slot);
+        }
         let mut placer = Self {
-            of_job: vec![0; fleet.len()],
-            of_group: vec![vec![0; fleet.len()]; asks.len()],
+            slots,
+            cells: vec![Vec::new(); asks.len()],
+            refusals: Refusals::default(),
+            of_job: vec![0; nodes],
+            of_group: vec![vec![0; nodes]; asks.len()],
             asks,
             job: Level::job(job),
             order,
@@ -95,6 +123,7 @@ impl<'a> Placer<'a> {
                 _ => Algorithm::Binpack,
             },
             batch: job.kind == status::JOB_BATCH,
+            oversubscribe,
             wide: match config.node_limit_for_feasibility_checks {
                 0 => RANKED_WIDE,
                 n => n,
@@ -120,8 +149,9 @@ impl<'a> Placer<'a> {
         if let Some(at) = self.asks.iter().position(|a| std::ptr::eq(a.group, group)) {
             return at;
         }
-        self.asks.push(Ask::of(old, group, false));
+        self.asks.push(Ask::of(old, group, self.oversubscribe));
         self.of_group.push(self.of_group[of].clone());
+        self.cells.push(Vec::new());
         self.asks.len() - 1
     }
 
@@ -132,15 +162,32 @@ impl<'a> Placer<'a> {
 
     /// The plan stops an allocation of the job.
     pub(super) fn stop(&mut self, alloc: &Allocation) {
-        self.fleet.stop(alloc);
+        self.evict(alloc);
         if !fit::terminal(alloc) {
             self.count(alloc, -1);
+        }
+    }
+
+    /// The plan stops an allocation of another job.
+    pub(super) fn evict(&mut self, alloc: &Allocation) {
+        self.fleet.stop(alloc);
+        self.changed(self.fleet.position(&alloc.node_id));
+    }
+
+    /// What was known of a node holds no longer.
+    fn changed(&mut self, at: Option<u32>) {
+        let Some(slot) = at.and_then(|at| self.slots[at as usize]) else { return };
+        for cells in &mut self.cells {
+            if let Some(cell) = cells.get_mut(slot as usize) {
+                *cell = Cell::Unknown;
+            }
         }
     }
 
     /// Takes back [`stop`](Self::stop).
     pub(super) fn keep(&mut self, alloc: &Allocation) {
         self.fleet.keep(alloc);
+        self.changed(self.fleet.position(&alloc.node_id));
         if !fit::terminal(alloc) {
             self.count(alloc, 1);
         }
@@ -173,7 +220,7 @@ impl<'a> Placer<'a> {
     pub(super) fn find(&mut self, wish: &Wish) -> (Option<u32>, AllocMetric) {
         let mut tally = Tally::default();
         let mut found = None;
-        if let Some(at) = wish.prefer.filter(|at| self.order.contains(at)) {
+        if let Some(at) = wish.prefer.filter(|at| self.slots[*at as usize].is_some()) {
             found = self.rank(wish, at, &mut tally).map(|_| at);
         }
         if found.is_none() {
@@ -224,10 +271,10 @@ impl<'a> Placer<'a> {
         let node = self.fleet.node(at).clone();
         let ask = &mut self.asks[wish.group];
         feasible::check(&mut self.job, ask, &node, place, wish.index).ok()?;
-        let devices = self.apart_from_size(wish.group, at, &node).ok()?;
+        let devices = self.apart_from_size(wish.group, at).ok()?;
         let capacity = self.fleet.capacity(at).clone();
         let need = self.asks[wish.group].need(capacity.core_mhz);
-        let mut used = self.fleet.load(at).used;
+        let mut used = self.fleet.used(at);
         let victims = rivals.choose(&node.id, &capacity, &used, &need, stopped)?;
         used.add(&need);
         for victim in &victims.allocs {
@@ -236,13 +283,14 @@ impl<'a> Placer<'a> {
             }
         }
         let score = rank::fit(self.algorithm, &capacity, &used);
-        let scores = self.scores(wish, at, Fit { score, devices }, Some(victims.score));
+        let parts = self.parts(wish.group, at, Fit { score, devices });
+        let scores = self.scores(wish, at, parts, Some(victims.score));
         tally.score(at, scores);
         Some((scores.mean, victims))
     }
 
     pub(super) fn metric(&self, tally: &Tally) -> AllocMetric {
-        tally.metric(&self.base, |at| self.fleet.node(at).id.clone())
+        tally.metric(&self.base, &self.refusals, &self.fleet)
     }
 
     fn search(&mut self, wish: &Wish, tally: &mut Tally) -> Option<u32> {
@@ -251,6 +299,10 @@ impl<'a> Placer<'a> {
         let mut aside: Vec<(f64, u32)> = Vec::new();
         let mut ranked = 0;
         let better = |best: &Option<(f64, u32)>, score: f64| best.is_none_or(|(b, _)| score > b);
+        let keeps = self.keeps(wish.group);
+        if keeps && self.cells[wish.group].is_empty() {
+            self.cells[wish.group] = vec![Cell::Unknown; self.order.len()];
+        }
         for _ in 0..self.order.len() {
             if ranked == limit {
                 break;
@@ -258,16 +310,21 @@ impl<'a> Placer<'a> {
             if self.offset >= self.order.len() {
                 self.offset = 0;
             }
-            let at = self.order[self.offset];
+            let slot = self.offset;
+            let at = self.order[slot];
             self.offset += 1;
-            let Some(scores) = self.rank(wish, at, tally) else { continue };
-            if scores.mean <= 0.0 && aside.len() < SET_ASIDE {
-                aside.push((scores.mean, at));
+            let score = match keeps {
+                true => self.visit(wish, slot, at, tally),
+                false => self.rank(wish, at, tally),
+            };
+            let Some(score) = score else { continue };
+            if score <= 0.0 && aside.len() < SET_ASIDE {
+                aside.push((score, at));
                 continue;
             }
             ranked += 1;
-            if better(&best, scores.mean) {
-                best = Some((scores.mean, at));
+            if better(&best, score) {
+                best = Some((score, at));
             }
         }
         for (score, at) in aside.into_iter().take(limit - ranked) {
@@ -276,6 +333,46 @@ impl<'a> Placer<'a> {
             }
         }
         best.map(|(_, at)| at)
+    }
+
+    /// Whether answers about a node hold for later placements of the group, until something
+    /// changes on that node.
+    fn keeps(&self, group: usize) -> bool {
+        let ask = &self.asks[group];
+        self.job.distinct.is_empty()
+            && ask.level.distinct.is_empty()
+            && ask.spreads.by_value()
+            && !ask.host_volumes.iter().chain(&ask.csi_volumes).any(|v| v.per_alloc)
+    }
+
+    /// As [`rank`](Self::rank), by what is known already.
+    fn visit(&mut self, wish: &Wish, slot: usize, at: u32, tally: &mut Tally) -> Option<f64> {
+        match self.cells[wish.group][slot] {
+            Cell::Refused { refusal, exhausted } => {
+                tally.evaluated += 1;
+                tally.refuse(refusal, exhausted);
+                return None;
+            }
+            Cell::Fits { sum, scores, combination }
+                if wish.penalty.is_empty() || !wish.penalty.contains(&at) =>
+            {
+                let ask = &mut self.asks[wish.group];
+                let spread = match ask.spreads.is_empty() {
+                    true => 0.0,
+                    false => ask.spreads.score_of(combination),
+                };
+                let mean = match spread != 0.0 {
+                    true => (sum + spread) / f64::from(scores + 1),
+                    false => sum / f64::from(scores),
+                };
+                if mean <= tally.bar() {
+                    tally.evaluated += 1;
+                    return Some(mean);
+                }
+            }
+            Cell::Fits { .. } | Cell::Unknown => {}
+        }
+        self.rank(wish, at, tally)
     }
 
     /// How many nodes are ranked for one placement.
@@ -296,7 +393,7 @@ impl<'a> Placer<'a> {
     fn place(&self, group: usize, at: u32) -> Place {
         Place {
             class: self.fleet.class(at),
-            classed: !self.fleet.node(at).computed_class.is_empty(),
+            classed: self.fleet.is_classed(at),
             of_job: self.of_job[at as usize],
             of_group: self.of_group[group][at as usize],
         }
@@ -305,39 +402,58 @@ impl<'a> Placer<'a> {
     /// Feasibility alone, without counting: for updates in place.
     pub(super) fn feasible(&mut self, group: usize, at: u32, index: u32) -> bool {
         let place = self.place(group, at);
-        let node = self.fleet.node(at).clone();
-        feasible::check(&mut self.job, &mut self.asks[group], &node, place, index).is_ok()
+        let (node, ask) = (self.fleet.node(at), &mut self.asks[group]);
+        feasible::check(&mut self.job, ask, node, place, index).is_ok()
     }
 
     /// Whether the node holds what runs on it (a node may have shrunk).
-    pub(super) fn within_capacity(&mut self, at: u32) -> bool {
-        let used = self.fleet.load(at).used;
-        self.fleet.capacity(at).exceeded(&used).is_none()
+    pub(super) fn within_capacity(&self, at: u32) -> bool {
+        self.fleet.capacity(at).exceeded(&self.fleet.used(at)).is_none()
     }
 
     /// The score of one node; `None` where it cannot take the placement, which `tally` then shows.
-    fn rank(&mut self, wish: &Wish, at: u32, tally: &mut Tally) -> Option<Scores> {
+    fn rank(&mut self, wish: &Wish, at: u32, tally: &mut Tally) -> Option<f64> {
         let fit = self.fits(wish, at, tally)?;
-        let scores = self.scores(wish, at, fit, None);
+        let parts = self.parts(wish.group, at, fit);
+        let scores = self.scores(wish, at, parts, None);
         tally.score(at, scores);
-        Some(scores)
+        if !self.cells[wish.group].is_empty() {
+            let combination = self.asks[wish.group].spreads.combination(self.fleet.node(at));
+            let (sum, scored) = parts.of_node();
+            self.know(wish.group, at, Cell::Fits { sum, scores: scored, combination });
+        }
+        Some(scores.mean)
     }
 
-    fn scores(&mut self, wish: &Wish, at: u32, fit: Fit, preemption: Option<f64>) -> Scores {
+    /// Keeps an answer for later visits, where the group's answers keep.
+    fn know(&mut self, group: usize, at: u32, cell: Cell) {
+        if let Some(slot) = self.slots[at as usize]
+            && let Some(known) = self.cells[group].get_mut(slot as usize)
+        {
+            *known = cell;
+        }
+    }
+
+    /// The scores of a node that depend on nothing else.
+    fn parts(&self, group: usize, at: u32, fit: Fit) -> Parts {
+        let ask = &self.asks[group];
+        Parts {
+            fit: fit.score,
+            devices: (ask.device_weights > 0.0).then(|| fit.devices / ask.device_weights),
+            anti_affinity: rank::anti_affinity(self.of_group[group][at as usize], ask.count),
+            affinity: (!ask.affinities.is_empty())
+                .then(|| ask.affinities.score(self.fleet.node(at))),
+            ..Parts::default()
+        }
+    }
+
+    /// All scores of a node.
+    fn scores(&mut self, wish: &Wish, at: u32, parts: Parts, preemption: Option<f64>) -> Scores {
         let ask = &mut self.asks[wish.group];
         let node = self.fleet.node(at);
-        let devices = (ask.device_weights > 0.0).then(|| fit.devices / ask.device_weights);
-        let collisions = self.of_group[wish.group][at as usize];
         let spread = (!ask.spreads.is_empty()).then(|| ask.spreads.score(node));
-        rank::combine(&Parts {
-            fit: fit.score,
-            devices,
-            anti_affinity: rank::anti_affinity(collisions, ask.count),
-            penalty: wish.penalty.contains(&at),
-            affinity: (!ask.affinities.is_empty()).then(|| ask.affinities.score(node)),
-            spread,
-            preemption,
-        })
+        let penalty = wish.penalty.contains(&at);
+        rank::combine(&Parts { penalty, spread, preemption, ..parts })
     }
 
     /// Feasibility and room alone: system jobs.
@@ -352,68 +468,78 @@ impl<'a> Placer<'a> {
     fn fits(&mut self, wish: &Wish, at: u32, tally: &mut Tally) -> Option<Fit> {
         tally.evaluated += 1;
         let place = self.place(wish.group, at);
-        let node = self.fleet.node(at).clone();
-        let ask = &mut self.asks[wish.group];
-        if let Err(reason) = feasible::check(&mut self.job, ask, &node, place, wish.index) {
-            tally.filter(&node, &reason);
-            return None;
+        let (node, ask) = (self.fleet.node(at), &mut self.asks[wish.group]);
+        let (exhausted, reason, once) =
+            match feasible::check(&mut self.job, ask, node, place, wish.index) {
+                Err(unfit) => (false, unfit.reason, unfit.once),
+                Ok(()) => match self.room(wish.group, at) {
+                    Ok(fit) => return Some(fit),
+                    Err(dimension) => (true, dimension, false),
+                },
+            };
+        let kind = self.fleet.kind(at);
+        let refusal = self.refusals.number(Refusal { exhausted, reason, kind });
+        tally.refuse(refusal, exhausted);
+        if !once {
+            self.know(wish.group, at, Cell::Refused { refusal, exhausted });
         }
-        match self.room(wish.group, at, &node) {
-            Ok(fit) => Some(fit),
-            Err(dimension) => {
-                tally.exhaust(&node, &dimension);
-                None
-            }
-        }
+        None
     }
 
-    fn room(&mut self, group: usize, at: u32, node: &Node) -> Result<Fit, String> {
-        let devices = self.apart_from_size(group, at, node)?;
-        let capacity = self.fleet.capacity(at).clone();
-        let mut used = self.fleet.load(at).used;
+    fn room(&self, group: usize, at: u32) -> Result<Fit, Cow<'static, str>> {
+        let devices = self.apart_from_size(group, at)?;
+        let capacity = self.fleet.capacity(at);
+        let mut used = self.fleet.used(at);
         used.add(&self.asks[group].need(capacity.core_mhz));
         match capacity.exceeded(&used) {
-            Some(dimension) => Err(dimension.to_owned()),
-            None => Ok(Fit { score: rank::fit(self.algorithm, &capacity, &used), devices }),
+            Some(dimension) => Err(dimension.into()),
+            None => Ok(Fit { score: rank::fit(self.algorithm, capacity, &used), devices }),
         }
     }
 
     /// Room for what cannot be shared: ports, devices, cores. Returns the matched weight of
     /// device affinities.
-    fn apart_from_size(&mut self, group: usize, at: u32, node: &Node) -> Result<f64, String> {
-        let ask = &self.asks[group];
-        let load = self.fleet.load(at);
-        if let Some(ports) = load.ports.as_ref().filter(|_| !ask.networks.is_empty()) {
-            ports.check(&ask.networks_on(node)).map_err(|why| format!("network: {why}"))?;
+    fn apart_from_size(&self, group: usize, at: u32) -> Result<f64, Cow<'static, str>> {
+        let (node, ask) = (self.fleet.node(at), &self.asks[group]);
+        if !ask.networks.is_empty() {
+            let checked = self.fleet.ports(at).check(&ask.networks_on(node));
+            checked.map_err(|why| format!("network: {why}"))?;
         }
         let mut devices = 0.0;
         if !ask.devices.is_empty() {
-            devices = device::assign(node, &ask.devices, &load.devices)
+            devices = device::assign(node, &ask.devices, |id| self.fleet.has_device(at, id))
                 .ok_or("devices: no devices match request")?
                 .1;
         }
         if ask.cores > 0 {
-            let free =
-                fit::reservable_cores(node).iter().filter(|c| !load.cores.contains(c)).count();
+            let free = self.free_cores(node, at).count();
             if i64::try_from(free).unwrap_or(i64::MAX) < ask.cores {
-                return Err("cores".to_owned());
+                return Err("cores".into());
             }
         }
         Ok(devices)
     }
 
+    fn free_cores(&self, node: &Node, at: u32) -> impl Iterator<Item = i64> {
+        let all = fit::reservable_cores(node).into_iter();
+        all.filter(move |c| !self.fleet.has_core(at, *c))
+    }
+
     /// Gives a placement its ports, cores and devices on the node that was found, and counts it.
     /// `None` where the node has no room after all.
-    pub(super) fn take(&mut self, group: usize, at: u32) -> Option<AllocatedResources> {
+    pub(super) fn take(&mut self, group: usize, at: u32) -> Option<Given> {
         let core_mhz = self.fleet.capacity(at).core_mhz;
         let node = self.fleet.node(at).clone();
         let ask = &self.asks[group];
+        if let Some(given) = &ask.given {
+            let given = given.clone();
+            self.count_taken(group, at, &given);
+            return Some(given);
+        }
         let mut out = ask.resources(core_mhz);
-        let load = self.fleet.load(at);
-        if let Some(ports) = load.ports.as_mut().filter(|_| !ask.networks.is_empty()) {
-            // `assign` takes the ports and `place` below takes them once more, which changes
-            // nothing.
-            let mut offers = ports.assign(&ask.networks_on(&node), &mut self.rng).ok()?.into_iter();
+        if !ask.networks.is_empty() {
+            let asked = ask.networks_on(&node);
+            let mut offers = self.fleet.ports(at).offer(&asked, &mut self.rng).ok()?.into_iter();
             if ask.group_network
                 && let Some(offer) = offers.next()
             {
@@ -430,15 +556,14 @@ impl<'a> Placer<'a> {
                 }
             }
         }
-        let mut free = Vec::new();
+        let mut free: Vec<i64> = Vec::new();
         if ask.cores > 0 {
-            free = fit::reservable_cores(&node);
-            free.retain(|c| !load.cores.contains(c));
+            free.extend(self.free_cores(&node, at));
         }
         let mut free = free.into_iter();
         let mut devices = match ask.devices.is_empty() {
             true => Vec::new(),
-            false => device::assign(&node, &ask.devices, &load.devices)?.0,
+            false => device::assign(&node, &ask.devices, |id| self.fleet.has_device(at, id))?.0,
         }
         .into_iter();
         for task in &ask.group.tasks {
@@ -448,9 +573,18 @@ impl<'a> Placer<'a> {
             given.cpu.reserved_cores.extend(free.by_ref().take(cores));
             given.devices.extend(devices.by_ref().take(asked.map_or(0, |r| r.devices.len())));
         }
-        self.fleet.place(at, &out);
+        let given = Given::of(ask.group, out);
+        if ask.gives_all_the_same() {
+            self.asks[group].given = Some(given.clone());
+        }
+        self.count_taken(group, at, &given);
+        Some(given)
+    }
+
+    fn count_taken(&mut self, group: usize, at: u32, given: &Given) {
+        self.fleet.hold(at, &given.new);
         self.count_at(Some(group), at, 1);
-        Some(out)
+        self.changed(Some(at));
     }
 
     /// Eligibility per computed class for a blocked evaluation, and whether some constraint

@@ -2,6 +2,7 @@
 //! `distinct_property`.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use crate::api::{Node, Spread};
 use crate::stdx::sort;
@@ -13,16 +14,19 @@ use super::target::Target;
 pub(super) struct Census {
     target: Target,
     counts: BTreeMap<String, i64>,
+    /// Least and most of `counts`; `None` where they have changed since.
+    range: Option<(i64, i64)>,
 }
 
 impl Census {
     pub(super) fn of(attribute: &str) -> Self {
-        Self { target: Target::parse(attribute), counts: BTreeMap::new() }
+        Self { target: Target::parse(attribute), counts: BTreeMap::new(), range: None }
     }
 
     /// Records that an allocation came to (`1`) or left (`-1`) a node.
     pub(super) fn add(&mut self, node: &Node, by: i64) {
         let Some(value) = self.target.on(node) else { return };
+        self.range = None;
         match self.counts.get_mut(value) {
             Some(n) => {
                 *n += by;
@@ -35,6 +39,15 @@ impl Census {
             }
             None => {}
         }
+    }
+
+    /// The least and the most allocations of a value that is in use.
+    fn range(&mut self) -> Option<(i64, i64)> {
+        if self.range.is_none() {
+            let (least, most) = (self.counts.values().min()?, self.counts.values().max()?);
+            self.range = Some((*least, *most));
+        }
+        self.range
     }
 
     /// The node's value and how many allocations have it; `None` where the node has no value.
@@ -77,6 +90,10 @@ pub(super) struct Spreads {
     weights: f64,
     /// Least boost seen so far: what values get that should have no allocation.
     lowest: f64,
+    /// Numbers of the combinations of values that nodes have, each with a node that has it and
+    /// what one more allocation there is worth, if that is known.
+    combinations: BTreeMap<Vec<Option<String>>, u32>,
+    boosts: Vec<(Rc<Node>, Option<f64>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -114,22 +131,57 @@ impl Spreads {
         self.all.is_empty()
     }
 
+    /// Whether nodes of equal values score equally, in whatever order they are asked.
+    pub(super) fn by_value(&self) -> bool {
+        self.all.iter().all(|s| s.rest != Some(0.0) && s.desired.values().all(|d| *d != 0.0))
+    }
+
     pub(super) fn add(&mut self, node: &Node, by: i64) {
         for s in &mut self.all {
             s.census.add(node, by);
         }
+        for (_, boost) in &mut self.boosts {
+            *boost = None;
+        }
+    }
+
+    /// The number of the combination of values that a node has.
+    pub(super) fn combination(&mut self, node: &Rc<Node>) -> u32 {
+        if self.all.is_empty() {
+            return 0;
+        }
+        let values = self.all.iter().map(|s| s.census.target.on(node).map(str::to_owned));
+        let next = u32::try_from(self.boosts.len()).unwrap_or(u32::MAX);
+        let at = *self.combinations.entry(values.collect()).or_insert(next);
+        if at == next {
+            self.boosts.push((node.clone(), None));
+        }
+        at
+    }
+
+    /// [`score`](Self::score) of the nodes that have a combination of values.
+    pub(super) fn score_of(&mut self, combination: u32) -> f64 {
+        let (node, known) = &self.boosts[combination as usize];
+        if let Some(known) = known {
+            return *known;
+        }
+        let node = node.clone();
+        let score = self.score(&node);
+        self.boosts[combination as usize].1 = Some(score);
+        score
     }
 
     /// Sum over all spreads of what one more allocation on `node` is worth.
     pub(super) fn score(&mut self, node: &Node) -> f64 {
         let mut total = 0.0;
-        for s in &self.all {
+        for s in &mut self.all {
+            let range = s.census.range();
             let Some((value, used)) = s.census.on(node) else {
                 total -= 1.0;
                 continue;
             };
             if s.desired.is_empty() {
-                total += s.even(used);
+                total += even(range, used);
                 continue;
             }
             let desired = s.desired.get(value).or_else(|| s.desired.get("*")).copied().or(s.rest);
@@ -149,24 +201,20 @@ impl Spreads {
     }
 }
 
-impl One {
-    fn even(&self, current: i64) -> f64 {
-        let counts = &self.census.counts;
-        let (Some(min), Some(max)) = (counts.values().min(), counts.values().max()) else {
-            return 0.0;
-        };
-        // A value in use counts for itself; one that nothing has yet is the least.
-        let min = if current == 0 { 0 } else { *min };
-        let (least, most) = (float(min), float(*max));
-        if current != min {
-            if min == 0 { -1.0 } else { (least - float(current)) / least }
-        } else if min == *max {
-            -1.0
-        } else if min == 0 {
-            1.0
-        } else {
-            (most - least) / least
-        }
+/// An even spread: `current` allocations have the value, between `range` the values in use.
+fn even(range: Option<(i64, i64)>, current: i64) -> f64 {
+    let Some((min, max)) = range else { return 0.0 };
+    // A value in use counts for itself; one that nothing has yet is the least.
+    let min = if current == 0 { 0 } else { min };
+    let (least, most) = (float(min), float(max));
+    if current != min {
+        if min == 0 { -1.0 } else { (least - float(current)) / least }
+    } else if min == max {
+        -1.0
+    } else if min == 0 {
+        1.0
+    } else {
+        (most - least) / least
     }
 }
 

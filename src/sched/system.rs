@@ -480,7 +480,7 @@ impl Work<'_, '_> {
             let mut seen = Tally::default();
             victims = self.placer.evict_on(&wish, slot.node, rivals, self.changes, &mut seen);
             if let Some((_, victims)) = &victims {
-                victims.allocs.iter().for_each(|v| self.placer.fleet.stop(v));
+                victims.allocs.iter().for_each(|v| self.placer.evict(v));
                 (fits, tally) = (true, seen);
             }
         }
@@ -492,7 +492,7 @@ impl Work<'_, '_> {
         let Some(resources) = given else {
             if tally.any_filtered() {
                 search.filtered_missing += 1;
-                search.tally.merge(tally);
+                search.tally.merge(&tally);
                 return false;
             }
             search.exhausted_nodes += 1;

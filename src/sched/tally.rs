@@ -1,8 +1,13 @@
 //! What was seen while a node was looked for: the metrics of an allocation or of a failure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::api::{AllocMetric, Node, NodeScoreMeta, Resources, TaskGroup};
+use crate::api::{AllocMetric, NodeScoreMeta, Resources, TaskGroup};
+
+use crate::stdx::json::Numbers;
+
+use super::fleet::Fleet;
 
 /// Nodes that the metrics keep the scores of.
 const SCORES_KEPT: usize = 5;
@@ -21,37 +26,67 @@ pub(super) struct Scores {
     pub(super) mean: f64,
 }
 
+/// Why nodes were passed over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Refusal {
+    /// Feasible, but without room; else not feasible.
+    pub(super) exhausted: bool,
+    pub(super) reason: Cow<'static, str>,
+    /// The number of the nodes' class.
+    pub(super) kind: u32,
+}
+
+/// The refusals of an evaluation, numbered.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    all: Vec<Refusal>,
+    numbers: BTreeMap<Refusal, u32>,
+}
+
+impl Refusals {
+    pub(super) fn number(&mut self, refusal: Refusal) -> u32 {
+        if let Some(n) = self.numbers.get(&refusal) {
+            return *n;
+        }
+        let n = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        self.all.push(refusal.clone());
+        self.numbers.insert(refusal, n);
+        n
+    }
+
+    pub(super) fn get(&self, number: u32) -> &Refusal {
+        &self.all[number as usize]
+    }
+}
+
 /// Counts of one search.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) evaluated: i64,
-    filtered: i64,
-    exhausted: i64,
-    class_filtered: BTreeMap<String, i64>,
-    class_exhausted: BTreeMap<String, i64>,
-    reasons: BTreeMap<String, i64>,
-    dimensions: BTreeMap<String, i64>,
+    /// By number of the refusal.
+    refused: Vec<i64>,
+    any_filtered: bool,
     /// Best first; among equals the first seen first.
     top: Vec<(u32, Scores)>,
 }
 
 impl Tally {
-    /// A node was not feasible.
-    pub(super) fn filter(&mut self, node: &Node, reason: &str) {
-        self.filtered += 1;
-        if !node.node_class.is_empty() {
-            count(&mut self.class_filtered, &node.node_class);
+    /// A node was passed over.
+    pub(super) fn refuse(&mut self, refusal: u32, exhausted: bool) {
+        let at = refusal as usize;
+        if self.refused.len() <= at {
+            self.refused.resize(at + 1, 0);
         }
-        count(&mut self.reasons, reason);
+        self.refused[at] += 1;
+        self.any_filtered |= !exhausted;
     }
 
-    /// A node was feasible but had no room.
-    pub(super) fn exhaust(&mut self, node: &Node, dimension: &str) {
-        self.exhausted += 1;
-        if !node.node_class.is_empty() {
-            count(&mut self.class_exhausted, &node.node_class);
+    /// The least that a score must exceed to be kept.
+    pub(super) fn bar(&self) -> f64 {
+        if self.top.len() < SCORES_KEPT {
+            return f64::NEG_INFINITY;
         }
-        count(&mut self.dimensions, dimension);
+        self.top.last().map_or(f64::NEG_INFINITY, |(_, s)| s.mean)
     }
 
     pub(super) fn score(&mut self, node: u32, scores: Scores) {
@@ -63,28 +98,26 @@ impl Tally {
     }
 
     pub(super) fn any_filtered(&self) -> bool {
-        self.filtered > 0
+        self.any_filtered
     }
 
     /// Adds the counts of another search.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.evaluated += other.evaluated;
-        self.filtered += other.filtered;
-        self.exhausted += other.exhausted;
-        for (to, from) in [
-            (&mut self.class_filtered, other.class_filtered),
-            (&mut self.class_exhausted, other.class_exhausted),
-            (&mut self.reasons, other.reasons),
-            (&mut self.dimensions, other.dimensions),
-        ] {
-            for (key, n) in from {
-                *to.entry(key).or_insert(0) += n;
-            }
+        self.any_filtered |= other.any_filtered;
+        self.refused.resize(self.refused.len().max(other.refused.len()), 0);
+        for (to, from) in self.refused.iter_mut().zip(&other.refused) {
+            *to += from;
         }
     }
 
     /// The form of the API. `base` holds what is the same for all searches of the evaluation.
-    pub(super) fn metric(&self, base: &AllocMetric, id: impl Fn(u32) -> String) -> AllocMetric {
+    pub(super) fn metric(
+        &self,
+        base: &AllocMetric,
+        refusals: &Refusals,
+        fleet: &Fleet,
+    ) -> AllocMetric {
         let scores = |s: &Scores| {
             let all = [
                 ("allocation-spread", s.spread),
@@ -95,36 +128,41 @@ impl Tally {
                 ("node-reschedule-penalty", s.penalty),
                 ("preemption", s.preemption),
             ];
-            all.into_iter().filter_map(|(name, s)| Some((name.to_owned(), s?))).collect()
+            Numbers(all.into_iter().filter_map(|(name, s)| Some((name.into(), s?))).collect())
         };
-        AllocMetric {
-            class_exhausted: self.class_exhausted.clone().into(),
-            class_filtered: self.class_filtered.clone().into(),
-            constraint_filtered: self.reasons.clone().into(),
-            dimension_exhausted: self.dimensions.clone().into(),
+        let mut out = AllocMetric {
             nodes_evaluated: self.evaluated,
-            nodes_exhausted: self.exhausted,
-            nodes_filtered: self.filtered,
             score_meta_data: self
                 .top
                 .iter()
                 .map(|(node, s)| NodeScoreMeta {
-                    node_id: id(*node),
+                    node_id: fleet.node(*node).id.clone(),
                     norm_score: s.mean,
                     scores: scores(s),
                 })
                 .collect(),
             ..base.clone()
+        };
+        for (number, n) in (0..).zip(&self.refused).filter(|(_, n)| **n > 0) {
+            let refusal = refusals.get(number);
+            let (total, reasons, classes) = match refusal.exhausted {
+                true => (
+                    &mut out.nodes_exhausted,
+                    &mut out.dimension_exhausted,
+                    &mut out.class_exhausted,
+                ),
+                false => {
+                    (&mut out.nodes_filtered, &mut out.constraint_filtered, &mut out.class_filtered)
+                }
+            };
+            *total += n;
+            *reasons.entry(refusal.reason.to_string()).or_insert(0) += n;
+            if refusal.kind > 0 {
+                let class = fleet.kind_name(refusal.kind).to_owned();
+                *classes.entry(class).or_insert(0) += n;
+            }
         }
-    }
-}
-
-fn count(map: &mut BTreeMap<String, i64>, key: &str) {
-    match map.get_mut(key) {
-        Some(n) => *n += 1,
-        None => {
-            map.insert(key.to_owned(), 1);
-        }
+        out
     }
 }
 

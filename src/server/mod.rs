@@ -13,6 +13,7 @@ pub mod locks;
 mod node_evals;
 pub mod periodic;
 mod reports;
+mod standing;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,7 +26,7 @@ pub use reports::client_update_evals;
 
 use crate::api::{Allocation, Evaluation, Job, NodeEvent, VariableLock, status};
 use crate::command::{Applied, Command, Plan};
-use crate::sched::{Seed, schedule};
+use crate::sched::{Fleet, Seed, schedule};
 use crate::stdx::json::{self, Time};
 use crate::stdx::zone::Zones;
 use crate::stdx::{Entropy, Now, uuid};
@@ -38,7 +39,8 @@ use gc::{Collection, Progress, Thresholds};
 use heartbeat::Heartbeats;
 use locks::Locks;
 use periodic::Launcher;
-use view::{InFlight, NodeCache, StateView};
+use standing::Standing;
+use view::StateView;
 
 /// Times and thresholds of a server, from the configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,8 +72,7 @@ pub struct Server {
     drains: Drains,
     locks: Locks,
     deployments: Deployments,
-    nodes: NodeCache,
-    in_flight: InFlight,
+    standing: Standing,
     runs: BTreeMap<String, Run>,
     /// Evaluations whose plan met a conflict: they run again on the newest state.
     again: VecDeque<String>,
@@ -98,8 +99,7 @@ impl Server {
             drains: Drains::default(),
             locks: Locks::default(),
             deployments: Deployments::default(),
-            nodes: NodeCache::default(),
-            in_flight: InFlight::default(),
+            standing: Standing::default(),
             runs: BTreeMap::new(),
             again: VecDeque::new(),
             cancel: Vec::new(),
@@ -139,6 +139,14 @@ impl Server {
     /// Collects everything that is over, however short ago.
     pub fn force_gc(&mut self) {
         self.collection = Some(Collection::new(Thresholds::FORCE));
+    }
+
+    /// All nodes with what stands on them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn fleet(&mut self, reader: Reader<'_>) -> Result<Fleet, StoreError> {
+        self.standing.fleet(reader).cloned()
     }
 
     /// A node was heard; how long it may now be silent, in nanoseconds.
@@ -204,7 +212,7 @@ impl Server {
         reader: Reader<'_>,
         touched: &Touched,
     ) -> Result<(), StoreError> {
-        self.in_flight.clear();
+        self.standing.touched(reader, touched)?;
         self.reaping = false;
         for id in &touched.evals_done {
             self.blocked.remove(id);
@@ -307,13 +315,13 @@ impl Server {
             self.runs.insert(id.clone(), run);
         }
         let plan = {
-            let view = StateView::new(reader, &mut self.nodes, &self.in_flight)?;
+            let view = StateView::new(reader, &mut self.standing)?;
             let seed = Seed { rng: entropy.u64(), wall_ns: now.wall_ns };
             let plan = schedule(&view, &eval, seed, entropy);
             view.check()?;
             plan
         };
-        self.in_flight.add(&plan);
+        self.standing.foresee(&plan);
         let plan = Box::new(plan);
         out.push((Command::PlanApply { plan, wall_ns: now.wall_ns }, Some(id)));
         Ok(self.has_work())
@@ -331,7 +339,7 @@ impl Server {
         job: Rc<Job>,
         eval: &Evaluation,
     ) -> Result<Plan, StoreError> {
-        let view = StateView::new(reader, &mut self.nodes, &self.in_flight)?.with(job);
+        let view = StateView::new(reader, &mut self.standing)?.with(job);
         let seed = Seed { rng: entropy.u64(), wall_ns: now.wall_ns };
         let plan = schedule(&view, eval, seed, entropy);
         view.check()?;

@@ -2,78 +2,21 @@
 //! not yet applied.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::{Allocation, Deployment, Job, Node, SchedulerConfiguration};
-use crate::command::Plan;
-use crate::sched::View;
-use crate::store::{Reader, StoreError, Table, keys};
+use crate::sched::{Fleet, View};
+use crate::store::{Reader, StoreError};
 
-/// Nodes decoded once, kept while their rows stay as they are.
-#[derive(Default)]
-pub(super) struct NodeCache {
-    /// Index of the node table that `list` shows.
-    index: u64,
-    known: BTreeMap<Vec<u8>, (u64, Rc<Node>)>,
-    list: Rc<[Rc<Node>]>,
-}
-
-impl NodeCache {
-    /// Brings the cache to the state of `reader`; only rows that changed are decoded.
-    fn refresh(&mut self, reader: Reader<'_>) -> Result<Rc<[Rc<Node>]>, StoreError> {
-        let index = reader.table_index(Table::Node);
-        if index == self.index && index != 0 {
-            return Ok(self.list.clone());
-        }
-        let mut old = std::mem::take(&mut self.known);
-        for pair in reader.scan(Table::Node, &[], None, false)? {
-            let (key, row) = pair?;
-            let kept = old.remove(key).filter(|(modify, _)| *modify == row.modify());
-            let entry = match kept {
-                Some(entry) => entry,
-                None => match reader.node(&id_text(key))? {
-                    Some(node) => (row.modify(), Rc::new(node)),
-                    None => continue,
-                },
-            };
-            self.known.insert(key.to_vec(), entry);
-        }
-        self.list = self.known.values().map(|(_, n)| n.clone()).collect();
-        self.index = index;
-        Ok(self.list.clone())
-    }
-}
-
-/// Plans between their proposal and their commit.
-#[derive(Default)]
-pub(super) struct InFlight {
-    placed: BTreeMap<String, Vec<Rc<Allocation>>>,
-    stopped: BTreeSet<String>,
-}
-
-impl InFlight {
-    pub(super) fn add(&mut self, plan: &Plan) {
-        for p in &plan.places {
-            self.placed.entry(p.alloc.node_id.clone()).or_default().push(Rc::new(p.alloc.clone()));
-        }
-        self.stopped.extend(plan.stops.iter().map(|s| s.id.clone()));
-    }
-
-    /// All of them were applied or refused.
-    pub(super) fn clear(&mut self) {
-        self.placed.clear();
-        self.stopped.clear();
-    }
-}
+use super::standing::Standing;
 
 /// Namespace, id, create index and version of a job.
 type Version = (String, String, u64, u64);
 
 pub(super) struct StateView<'s> {
     reader: Reader<'s>,
-    nodes: Rc<[Rc<Node>]>,
-    in_flight: &'s InFlight,
+    fleet: &'s Fleet,
     /// Stands in for the stored job of its name.
     planned: Option<Rc<Job>>,
     jobs: RefCell<BTreeMap<Version, Option<Rc<Job>>>>,
@@ -84,14 +27,10 @@ pub(super) struct StateView<'s> {
 impl<'s> StateView<'s> {
     /// # Errors
     /// Those of the store.
-    pub(super) fn new(
-        reader: Reader<'s>,
-        cache: &mut NodeCache,
-        in_flight: &'s InFlight,
-    ) -> Result<Self, StoreError> {
-        let nodes = cache.refresh(reader)?;
+    pub(super) fn new(reader: Reader<'s>, standing: &'s mut Standing) -> Result<Self, StoreError> {
+        let fleet = standing.fleet(reader)?;
         let (jobs, fault) = (RefCell::default(), RefCell::default());
-        Ok(Self { reader, nodes, in_flight, planned: None, jobs, fault })
+        Ok(Self { reader, fleet, planned: None, jobs, fault })
     }
 
     /// The same state, had `job` been registered last.
@@ -151,13 +90,12 @@ impl View for StateView<'_> {
         self.sound(self.reader.job(namespace, id)).map(Rc::new)
     }
 
-    fn nodes(&self) -> Rc<[Rc<Node>]> {
-        self.nodes.clone()
+    fn fleet(&self) -> Fleet {
+        self.fleet.clone()
     }
 
     fn node(&self, id: &str) -> Option<Rc<Node>> {
-        let at = self.nodes.binary_search_by(|n| n.id.as_str().cmp(id)).ok()?;
-        self.nodes.get(at).cloned()
+        self.fleet.position(id).map(|at| self.fleet.node(at).clone())
     }
 
     fn allocs_by_job(&self, namespace: &str, id: &str) -> Vec<Rc<Allocation>> {
@@ -169,16 +107,7 @@ impl View for StateView<'_> {
     }
 
     fn allocs_by_node(&self, id: &str) -> Vec<Rc<Allocation>> {
-        let placed = self.in_flight.placed.get(id);
-        let stored = self.sound(on_node(self.reader, id));
-        let mut out: Vec<Rc<Allocation>> = stored
-            .into_iter()
-            .filter(|a| !self.in_flight.stopped.contains(&a.id))
-            .filter(|a| placed.is_none_or(|p| p.iter().all(|q| q.id != a.id)))
-            .map(Rc::new)
-            .collect();
-        out.extend(placed.into_iter().flatten().cloned());
-        out
+        self.sound(super::standing::on_node(self.reader, id)).into_iter().map(Rc::new).collect()
     }
 
     fn deployment_latest(&self, namespace: &str, job: &str) -> Option<Deployment> {
@@ -203,18 +132,4 @@ impl View for StateView<'_> {
     fn config(&self) -> SchedulerConfiguration {
         self.sound(self.reader.scheduler_config().map(|c| SchedulerConfiguration::clone(&c)))
     }
-}
-
-/// What holds resources on a node, decoded.
-fn on_node(reader: Reader<'_>, node: &str) -> Result<Vec<Allocation>, StoreError> {
-    let mut out = Vec::new();
-    for pair in reader.usage_by_node(node)? {
-        let (id, _) = pair?;
-        out.extend(reader.alloc(&keys::uuid_text(&id))?);
-    }
-    Ok(out)
-}
-
-fn id_text(key: &[u8]) -> String {
-    key.try_into().map(keys::uuid_text).unwrap_or_default()
 }

@@ -7,11 +7,20 @@ use serde::Serialize;
 
 use super::changes::{Change, Recorder};
 use super::reader::note_key;
-use super::rows::RowHead;
+use super::rows::{AllocHead, RowHead};
 use super::schema::{Dbs, Indexes};
 use super::{Reader, StoreError, Table};
 use crate::api::Evaluation;
 use crate::stdx::json::encode_edited;
+
+/// An allocation took, changed or gave back room on its node. `None`: it holds nothing there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoomMove {
+    pub alloc: [u8; 16],
+    pub node: [u8; 16],
+    pub was: Option<AllocHead>,
+    pub now: Option<AllocHead>,
+}
 
 /// What a committed batch moved, for watchers, broker and client.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +35,8 @@ pub struct Touched {
     pub nodes_allocs: BTreeSet<String>,
     /// Ids of nodes on which an allocation finished: room for blocked evaluations.
     pub nodes_freed: BTreeSet<String>,
+    /// In the order of the changes.
+    pub room: Vec<RoomMove>,
     /// Ids of nodes that were registered or changed status or eligibility.
     pub nodes_changed: BTreeSet<String>,
     /// New or changed evaluations that are pending or blocked.

@@ -23,7 +23,7 @@ mod schema;
 pub mod splice;
 mod typed;
 
-pub use batch::{Batch, Touched};
+pub use batch::{Batch, RoomMove, Touched};
 pub use changes::{Change, ChangedRow};
 pub use error::StoreError;
 pub use export::Import;

@@ -183,7 +183,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Allocations of a node that hold what only one may hold there.
-    pub(super) fn exclusive_on(&self, node: &[u8; 16]) -> Result<Vec<[u8; 16]>, StoreError> {
+    pub fn exclusive_on(&self, node: &[u8; 16]) -> Result<Vec<[u8; 16]>, StoreError> {
         let mut out = Vec::new();
         for pair in self.index_keys(&ix::by_node(node, false, &[]), None, false)? {
             let (key, exclusive) = pair?;

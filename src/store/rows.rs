@@ -107,7 +107,7 @@ impl AllocHead {
     }
 
     /// What it holds on its node.
-    pub(super) fn usage(&self) -> fit::Usage {
+    pub fn usage(&self) -> fit::Usage {
         fit::Usage {
             cpu: i64::from(self.cpu),
             memory: i64::from(self.memory),

@@ -11,3 +11,4 @@ mod lists;
 mod nodes;
 mod rollout;
 mod services;
+mod simulate;

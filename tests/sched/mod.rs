@@ -6,6 +6,7 @@
 
 mod property;
 mod show;
+mod slow;
 mod world;
 
 use std::fmt::Write;
@@ -13,12 +14,13 @@ use std::path::Path;
 
 use world::World;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "place.txt",
     "constraints.txt",
     "rank.txt",
     "resources.txt",
     "classify.txt",
+    "rows.txt",
     "reschedule.txt",
     "update.txt",
     "deployment.txt",
@@ -54,7 +56,16 @@ fn fixtures() {
         }
     }
     assert!(update || wrong.is_empty(), "{wrong}");
-    assert!(cases >= 60, "only {cases} cases");
+    assert!(cases >= 200, "only {cases} cases");
+}
+
+#[test]
+fn every_row_of_the_classification_has_a_case() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sched/rows.txt");
+    let text = std::fs::read_to_string(path).expect("a fixture file");
+    for row in 1..=18 {
+        assert!(text.contains(&format!("case: row {row}: ")), "row {row}");
+    }
 }
 
 /// Whether a variable is set: test runs are steered by the environment.

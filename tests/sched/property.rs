@@ -13,17 +13,21 @@ use vardo::sched::{fits, schedule};
 use super::world::{Count, NOW, World};
 
 /// A small generator of its own: the tests must not lean on the one they test.
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % n
     }
 
-    fn pick<'a>(&mut self, all: &[&'a str]) -> &'a str {
+    pub(super) fn pick<'a>(&mut self, all: &[&'a str]) -> &'a str {
         all[usize::try_from(self.below(all.len() as u64)).unwrap()]
     }
 }
@@ -38,7 +42,7 @@ fn plans_keep_their_promises() {
         None => 1..121u64,
     };
     for seed in seeds {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice::new(seed);
         let mut world = start(&mut dice);
         for step in 0..12 {
             let plan = run(&world, seed * 100 + step);
@@ -197,4 +201,86 @@ fn happen(world: &mut World, dice: &mut Dice) {
         }
     }
     world.job = Some(Rc::new(job));
+}
+
+/// What is placed on equal nodes lies evenly over the values of a spread, whatever died before.
+#[test]
+fn even_spreads_stay_within_one_of_ideal() {
+    for seed in 1..301 {
+        let mut dice = Dice::new(seed);
+        let racks = 2 + dice.below(4);
+        let per_rack = 1 + dice.below(5);
+        let count = 1 + dice.below(racks * per_rack * 3);
+        let mut text = String::from("random\n");
+        for i in 0..racks * per_rack {
+            text.push_str(&format!("node n{i:02} meta.rack=r{}\n", i % racks));
+        }
+        text.push_str(&format!("job web count={count} cpu=100\n"));
+        text.push_str("set /Spreads/0 {\"Attribute\":\"${meta.rack}\",\"Weight\":100}\n");
+        let mut world = World::parse(&text).expect("the generated world reads");
+        let plan = run(&world, seed);
+        carry_out(&mut world, &plan);
+        let mut by_rack = vec![0u64; usize::try_from(racks).unwrap()];
+        for a in &world.allocs {
+            let node: u64 = a.node_id[1..].parse().unwrap();
+            by_rack[usize::try_from(node % racks).unwrap()] += 1;
+        }
+        let ideal = count / racks;
+        let even = by_rack.iter().all(|n| (ideal..=ideal + 1).contains(n));
+        assert!(even, "seed {seed}: {count} over {by_rack:?}\n{text}");
+    }
+}
+
+/// While a rollout goes on, no more allocations are replaced than may be in flight.
+#[test]
+fn no_more_than_max_parallel_are_in_flight() {
+    for seed in 1..201 {
+        let mut dice = Dice::new(seed);
+        let parallel = 1 + dice.below(4);
+        let count = 1 + dice.below(9);
+        let text = format!(
+            "random\nnode n[1..4] cpu=4000\njob web count={count} parallel={parallel} version=1\n"
+        );
+        let mut world = World::parse(&text).expect("the generated world reads");
+        let plan = run(&world, seed);
+        carry_out(&mut world, &plan);
+        let mut job = Job::clone(world.job.as_ref().expect("a job"));
+        job.version += 1;
+        job.job_modify_index += 1;
+        job.task_groups[0].tasks[0].env.insert("V".to_owned(), "2".to_owned());
+        world.job = Some(Rc::new(job));
+        let mut turns = 0;
+        loop {
+            let plan = run(&world, seed + 1_000 + turns);
+            if let Some(d) = plan.deployment.clone() {
+                world.deployment = Some(*d);
+            }
+            carry_out(&mut world, &plan);
+            let fresh: Vec<usize> = (0..world.allocs.len())
+                .filter(|i| live(&world.allocs[*i]))
+                .filter(|i| world.allocs[*i].job.as_ref().is_some_and(|j| j.version == 2))
+                .collect();
+            let healthy = |a: &Allocation| {
+                a.deployment_status.as_ref().is_some_and(|s| s.healthy == Some(true))
+            };
+            let waiting: Vec<usize> =
+                fresh.iter().copied().filter(|i| !healthy(&world.allocs[*i])).collect();
+            assert!(
+                waiting.len() as u64 <= parallel,
+                "seed {seed}: {} of {count} in flight, {parallel} may be",
+                waiting.len()
+            );
+            if fresh.len() as u64 == count && waiting.is_empty() {
+                break;
+            }
+            turns += 1;
+            assert!(turns < 100, "seed {seed}: the rollout stands still");
+            // One at a time turns healthy.
+            let Some(at) = waiting.first() else { continue };
+            let a = Rc::make_mut(&mut world.allocs[*at]);
+            a.deployment_status.get_or_insert_default().healthy = Some(true);
+            let state = world.deployment.as_mut().and_then(|d| d.task_groups.get_mut("app"));
+            state.expect("a deployment").healthy_allocs += 1;
+        }
+    }
 }

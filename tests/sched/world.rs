@@ -11,7 +11,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use vardo::api::{Allocation, Deployment, Evaluation, Job, Node, SchedulerConfiguration};
 use vardo::command::Plan;
-use vardo::sched::{Seed, View, schedule};
+use vardo::sched::{Fleet, Seed, View, fit, schedule};
 use vardo::stdx::Entropy;
 use vardo::stdx::json as codec;
 
@@ -39,8 +39,14 @@ impl View for World {
     fn job(&self, _: &str, id: &str) -> Option<Rc<Job>> {
         self.job.iter().chain(&self.others).find(|j| j.id == id).cloned()
     }
-    fn nodes(&self) -> Rc<[Rc<Node>]> {
-        self.nodes.clone().into()
+    fn fleet(&self) -> Fleet {
+        let mut fleet = Fleet::of(self.nodes.iter().cloned());
+        for a in self.allocs.iter().filter(|a| !fit::client_terminal(a)) {
+            if let (Some(at), Some(r)) = (fleet.position(&a.node_id), &a.allocated_resources) {
+                fleet.hold(at, r);
+            }
+        }
+        fleet
     }
     fn node(&self, id: &str) -> Option<Rc<Node>> {
         self.nodes.iter().find(|n| n.id == id).cloned()
@@ -452,7 +458,7 @@ fn alloc(
                 ..Default::default()
             });
         }
-        a.allocated_resources = Some(r);
+        a.allocated_resources = Some(r.into());
     }
     Ok(a)
 }

@@ -161,7 +161,7 @@ fn with_port(mut p: Placement, port: i64) -> Placement {
             "Ports":[{{"HostIP":"127.0.0.1","Label":"http","Value":{port}}}]}}"#
     );
     let resources = p.alloc.allocated_resources.as_mut().expect("resources");
-    resources.shared = json::decode(text.as_bytes()).expect("shared");
+    std::rc::Rc::make_mut(resources).shared = json::decode(text.as_bytes()).expect("shared");
     p
 }
 

@@ -38,7 +38,7 @@ fn with_port(mut a: Rc<Allocation>) -> Rc<Allocation> {
         value: 22518,
         ..AllocatedPortMapping::default()
     });
-    Rc::make_mut(&mut a).allocated_resources = Some(given);
+    Rc::make_mut(&mut a).allocated_resources = Some(given.into());
     a
 }
 

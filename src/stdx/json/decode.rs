@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::{Number, Value};
 
 use super::reader::{Reader, Step};
-use super::{Any, Bytes, List, Map, Raw, Span, Time};
+use super::{Any, Bytes, List, Map, Numbers, Raw, Span, Time};
 use crate::stdx::{duration, time};
 
 /// A value that can be read in its place. `null` makes it zero.
@@ -176,6 +176,21 @@ impl<T: Decode + Default> Decode for List<T> {
 impl<T: Decode + Default> Decode for Map<T> {
     fn decode(&mut self, reader: &mut Reader<'_>) -> Step {
         self.0.decode(reader)
+    }
+}
+
+impl Decode for Numbers {
+    fn decode(&mut self, reader: &mut Reader<'_>) -> Step {
+        self.0.clear();
+        if reader.null()? {
+            return Ok(());
+        }
+        reader.map(&mut |r, key| {
+            let mut value = 0.0;
+            f64::decode(&mut value, r)?;
+            self.0.push((key.into_owned().into(), value));
+            Ok(())
+        })
     }
 }
 

@@ -17,7 +17,7 @@ pub use pretty::pretty;
 pub use reader::{JsonError, Reader, Step, decode, decode_whole};
 pub use record::{Names, Record};
 pub(crate) use record::{choices, records};
-pub use types::{Any, Bytes, List, Map, Raw, Span, Time, is_zero};
+pub use types::{Any, Bytes, List, Map, Numbers, Raw, Span, Time, is_zero};
 
 use serde::Serialize;
 

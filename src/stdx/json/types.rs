@@ -1,5 +1,6 @@
 //! Wrappers that print and read values by the API's rules.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
@@ -107,6 +108,23 @@ impl<'a, T> IntoIterator for &'a Map<T> {
 impl<T: Serialize> Serialize for Map<T> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         if self.0.is_empty() { s.serialize_none() } else { self.0.serialize(s) }
+    }
+}
+
+/// Numbers by name, in the byte order of the names; prints as [`Map`] does. Names that the program
+/// gives cost nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers(pub Vec<(Cow<'static, str>, f64)>);
+
+impl Numbers {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &f64)> {
+        self.0.iter().map(|(name, n)| (&**name, n))
+    }
+}
+
+impl Serialize for Numbers {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_empty() { s.serialize_none() } else { s.collect_map(self.iter()) }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::sched::fit::Usage;
 use crate::stdx::json::Time;
 use crate::store::rows::{AllocHead, Client, Facts, JobKind, alloc_head, set_splice};
 use crate::store::schema::{ix, keys};
-use crate::store::{Batch, RowHead, StoreError, Table, typed};
+use crate::store::{Batch, RoomMove, RowHead, StoreError, Table, typed};
 
 use super::deployment::count_health;
 use super::moves::{Moves, patch};
@@ -117,7 +117,13 @@ impl Batch<'_> {
         {
             self.put_ix(&new, &[u8::from(now.exclusive)])?;
         }
-        let held = |h: &AllocHead| (!h.client_terminal()).then(|| (h.node, h.usage()));
+        let holds = |h: &AllocHead| !h.client_terminal();
+        let (room_was, room_now) = (was.filter(holds), now.copied().filter(holds));
+        if let Some(node) = room_was.or(room_now).map(|h| h.node) {
+            let step = RoomMove { alloc: *key, node, was: room_was, now: room_now };
+            self.touched.room.push(step);
+        }
+        let held = |h: &AllocHead| holds(h).then(|| (h.node, h.usage()));
         let (before, after) = (was.as_ref().and_then(held), now.and_then(held));
         if before == after {
             return Ok(());
