@@ -100,7 +100,7 @@ fn head(report: &Report) -> String {
         living.count(),
         MARGIN + TEXT + 16,
     );
-    let mut x = MARGIN + 290;
+    let mut x = MARGIN + 304;
     let y = MARGIN + TEXT + 2;
     for share in [0u32, 25, 50, 75, 100] {
         let fill = color(f64::from(share));
