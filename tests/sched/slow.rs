@@ -37,7 +37,7 @@ fn placements_are_those_of_the_plain_rules() {
         failed += usize::from(plan.evals.len() > 1);
     }
     if std::env::var_os("VARDO_SEED").is_none() {
-        assert!(placed > 4_000 && failed > 400, "too tame: {placed} placed, {failed} failed");
+        assert!(placed > 3_000 && failed > 400, "too tame: {placed} placed, {failed} failed");
     }
 }
 
