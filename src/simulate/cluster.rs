@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::{Tallies, Tally};
 use crate::api::{
@@ -88,7 +89,7 @@ impl From<StoreError> for Fault {
 impl Cluster {
     pub(super) fn new(seed: u64) -> Result<Self, Fault> {
         let mut own = [0; 16];
-        crate::os::entropy::System.fill(&mut own);
+        crate::os::entropy::System::new().fill(&mut own);
         let dir = std::env::temp_dir().join(format!("vardo-simulate-{}", uuid::from_bytes(&own)));
         let map_bytes = usize::try_from(64u64 << 30).unwrap_or(1 << 30);
         let options =
@@ -121,7 +122,7 @@ impl Cluster {
         self.commit(&[(Command::Bootstrap { wall_ns }, None)])?;
         let snap = self.store.snap()?;
         self.server.lead(self.now, snap.reader())?;
-        let mut stored = snap.reader().scheduler_config()?;
+        let mut stored = Rc::unwrap_or_clone(snap.reader().scheduler_config()?);
         drop(snap);
         stored.scheduler_algorithm = config.scheduler_algorithm;
         if preempt {

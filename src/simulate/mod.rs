@@ -10,6 +10,7 @@ mod report;
 mod shape;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 pub use picture::svg;
 pub use report::Report;
@@ -18,6 +19,7 @@ pub use shape::{Shape, fill, without};
 use crate::api::{AllocMetric, Job, Namespace, Node, SchedulerConfiguration, status};
 use crate::jobspec::{self, AdmitCtx};
 use crate::os::clock;
+use crate::stdx::zone::Zones;
 use cluster::{Cluster, Fault};
 
 /// What is simulated.
@@ -125,7 +127,8 @@ fn admit(asked: &Asked, job: &Job) -> Result<Job, String> {
         priority_max: 100,
         count_max: i64::MAX,
         memory_oversubscription: false,
-        namespace: &|name| Some(named(name)),
+        namespace: &|name| Some(Rc::new(named(name))),
+        zones: Zones(crate::os::zones::file),
         pool_exists: &pools,
     };
     let admitted = jobspec::admit(job, &ctx);

@@ -4,7 +4,7 @@
 
 use super::schema::{id_at, u64_at};
 use super::splice;
-use crate::api::{AllocatedResources, Allocation, Deployment, Evaluation, Job, Node, status};
+use crate::api::{Allocation, Deployment, Evaluation, Job, Node, status};
 use crate::sched::fit::{self, Capacity};
 
 /// Version of the head's layout; a row of another one is damaged (or newer than this program).
@@ -547,7 +547,7 @@ impl Head for Deployment {
 /// The head of an allocation of a job of the given kind. What tasks need is counted as the
 /// scheduler counts it: by phase of the lifecycle, the greatest phase.
 pub(super) fn alloc_head(alloc: &Allocation, kind: JobKind, ids: [[u8; 16]; 3]) -> RowHead {
-    let resources = alloc.allocated_resources.as_ref();
+    let resources = alloc.allocated_resources.as_deref();
     let need = resources.map(fit::need).unwrap_or_default();
     RowHead {
         create: alloc.create_index,
@@ -566,18 +566,9 @@ pub(super) fn alloc_head(alloc: &Allocation, kind: JobKind, ids: [[u8; 16]; 3]) 
             kind,
             desired: Desired::of(&alloc.desired_status),
             client: Client::of(&alloc.client_status),
-            exclusive: resources.is_some_and(exclusive),
+            exclusive: resources.is_some_and(fit::exclusive),
         }),
     }
-}
-
-/// True where an allocation holds ports, cores or devices, of which each has one owner.
-pub(super) fn exclusive(r: &AllocatedResources) -> bool {
-    !r.shared.ports.is_empty()
-        || !r.shared.networks.is_empty()
-        || r.tasks.values().any(|t| {
-            !t.networks.is_empty() || !t.cpu.reserved_cores.is_empty() || !t.devices.is_empty()
-        })
 }
 
 /// Sets where `"Job":…,` belongs in an allocation's row that is encoded already.

@@ -50,6 +50,9 @@ impl View for Cluster {
     fn deployment_latest(&self, _: &str, _: &str) -> Option<Deployment> {
         None
     }
+    fn proven_version(&self, _: &Job, _: &str) -> Option<Rc<Job>> {
+        None
+    }
     fn config(&self) -> SchedulerConfiguration {
         SchedulerConfiguration::default()
     }

@@ -6,9 +6,7 @@ use crate::api::{AllocDeploymentStatus, Allocation, Node, status};
 use crate::command::{AllocStop, Applied, Placement, Plan};
 use crate::sched::fit;
 use crate::stdx::json;
-use crate::store::rows::{
-    Client, Desired, Facts, JobKind, NodeHead, NodeStatus, alloc_head, exclusive as has_owner,
-};
+use crate::store::rows::{Client, Desired, Facts, JobKind, NodeHead, NodeStatus, alloc_head};
 use crate::store::schema::keys;
 use crate::store::{Batch, Reader, StoreError, Table, typed};
 
@@ -304,7 +302,7 @@ fn accepts(reader: Reader<'_>, node_id: &str, part: &Part<'_>) -> Result<bool, S
     for place in &part.places {
         if let Some(r) = &place.alloc.allocated_resources {
             used.add(&fit::need(r));
-            exclusive |= has_owner(r);
+            exclusive |= fit::exclusive(r);
         }
     }
     if capacity(&node).exceeded(&used).is_some() {
