@@ -268,6 +268,13 @@ impl AllocMachine {
         tasks.chain(self.run_until).chain(held).chain(watch).chain(self.checks.deadline()).min()
     }
 
+    /// When the verdict on its health falls, where that is so soon that a report waits for it:
+    /// whoever sees it run sees then that it is healthy, and the log is an entry shorter.
+    pub(crate) fn verdict_due(&self, now: u64) -> Option<u64> {
+        let at = self.watch.filter(|_| !self.must_stop())?.deadline();
+        (at > now && at - now <= VERDICT_NS).then_some(at)
+    }
+
     /// All tasks are dead; nothing happens any more.
     pub(crate) fn is_terminal(&self) -> bool {
         self.tasks.iter().all(TaskMachine::is_dead)
@@ -652,3 +659,6 @@ fn group_of<'j>(job: &'j Job, name: &str) -> Option<&'j TaskGroup> {
 const PRESTART: &str = "prestart";
 const POSTSTART: &str = "poststart";
 const POSTSTOP: &str = "poststop";
+
+/// A report waits at most this long for a verdict on the health, nanoseconds.
+const VERDICT_NS: u64 = 250_000_000;

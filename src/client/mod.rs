@@ -524,7 +524,7 @@ impl Client {
     fn plan_reports(&mut self, now: Now) {
         for machine in self.allocs.values().filter(|m| m.report && !m.gone) {
             let wait = if machine.reported == machine.status().0 { EVENT_NS } else { STATUS_NS };
-            let at = now.mono_ns + wait;
+            let at = machine.verdict_due(now.mono_ns).unwrap_or(0).max(now.mono_ns + wait);
             self.flush_at = Some(self.flush_at.map_or(at, |old| old.min(at)));
         }
     }
@@ -542,7 +542,8 @@ impl Client {
             return;
         }
         let mut updates = std::mem::take(&mut self.outbox);
-        for machine in self.allocs.values_mut().filter(|m| m.report && !m.gone) {
+        let due = |m: &AllocMachine| m.report && !m.gone && m.verdict_due(now.mono_ns).is_none();
+        for machine in self.allocs.values_mut().filter(|m| due(m)) {
             machine.report = false;
             machine.reported = machine.status().0;
             updates.push(machine.client_state());
@@ -551,6 +552,7 @@ impl Client {
         if !updates.is_empty() {
             effects.push(ClientEffect::Update(updates));
         }
+        self.plan_reports(now);
     }
 
     /// Writes the rows that are not on disk as they are here.

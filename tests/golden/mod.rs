@@ -31,6 +31,11 @@ fn job_batch() {
 }
 
 #[test]
+fn job_service() {
+    replay::matches("job-service");
+}
+
+#[test]
 fn nodes() {
     replay::matches("nodes");
 }
