@@ -12,6 +12,9 @@
 //! this node reach [`client`], whose machines say what must happen to directories and tasks; each
 //! task has a process of its own for a parent, the [`executor`].
 //!
+//! Job files come in as [`hcl`] and leave as jobs by [`jobspec`]. [`simulate`] drives the same
+//! server, scheduler and store over nodes that do not exist.
+//!
 //! # What is not known where
 //!
 //! * `raft` does not know what it replicates; `sched` does not know the store; neither reads a
