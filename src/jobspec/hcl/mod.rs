@@ -1,7 +1,7 @@
 //! Job files in HCL: text in, the job in the API's form out, or every mistake with its place.
 //!
 //! The form is the one that `/v1/jobs/parse` answers: what the file does not say is `null`, and is
-//! given its default by whoever registers the job ([`super::admit`]), or here by [`canonical`].
+//! given its default by whoever registers the job ([`super::admit`]), or here by [`canonical()`].
 
 mod canonical;
 mod decode;
