@@ -3,8 +3,8 @@
 /// Appends canonical JSON `bytes` to `out` in the form of Go's `MarshalIndent`: four spaces a
 /// level, `: ` after keys, `[]` and `{}` kept together, and a line feed at the end.
 ///
-/// Works on what [`encode`](super::encode()) prints; on bytes that are not JSON it prints something,
-/// and never panics.
+/// Works on what [`encode`](super::encode()) prints; on bytes that are not JSON it prints
+/// something, and never panics.
 pub fn pretty(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len().saturating_mul(2));
     let mut depth = 0usize;
