@@ -35,7 +35,6 @@ pub(super) const TABLE: &[Function] = &[
         Ok(out.into())
     }),
     ("contains", 2, 2, |a| Ok(list(a, 0)?.iter().any(|v| equal(v, arg(a, 1))).into())),
-    ("convert", 2, 2, |a| Ok(arg(a, 0).clone())),
     ("csvdecode", 1, 1, |a| csv(&text(a, 0)?)),
     ("distinct", 1, 1, |a| Ok(distinct(list(a, 0)?).into())),
     ("element", 2, 2, |a| {
@@ -116,6 +115,7 @@ pub(super) const TABLE: &[Function] = &[
         Ok(all.into())
     }),
     ("values", 1, 1, |a| Ok(map(a, 0)?.values().cloned().collect())),
+    // JSON is YAML too.
     ("yamlencode", 1, 1, |a| Ok((arg(a, 0).to_string() + "\n").into())),
     ("zipmap", 2, 2, |a| {
         let (keys, values) = (texts(a, 0)?, list(a, 1)?);

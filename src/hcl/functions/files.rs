@@ -5,8 +5,7 @@ use serde_json::Value;
 use super::{Result, text};
 use crate::hcl::eval::Files;
 
-pub(super) const NAMES: [&str; 7] =
-    ["abspath", "basename", "dirname", "file", "filebase64", "fileexists", "pathexpand"];
+pub(super) const NAMES: [&str; 5] = ["basename", "dirname", "file", "filebase64", "fileexists"];
 
 pub(super) fn call(name: &str, args: &[Value], files: Files<'_>) -> Result {
     let read = files.ok_or("filesystem function disabled")?;
@@ -17,8 +16,6 @@ pub(super) fn call(name: &str, args: &[Value], files: Files<'_>) -> Result {
         "dirname" => (if folder.is_empty() { "/" } else { folder }).into(),
         "fileexists" => read(&path).is_ok().into(),
         "file" => String::from_utf8(read(&path)?).map_err(|_| "it is not text")?.into(),
-        "filebase64" => super::digest::encode64(&read(&path)?).into(),
-        // Where a job file is read, paths are as the user wrote them: absolute, or from here.
-        _ => path.into(),
+        _ => super::digest::encode64(&read(&path)?).into(),
     })
 }

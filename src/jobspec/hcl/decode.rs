@@ -8,9 +8,7 @@ use super::schema::{Field, Kind, Object, Unset};
 use crate::hcl::convert::{to_bool, to_i64, to_text};
 use crate::hcl::diag::nearest;
 use crate::hcl::eval::{Scope, pairs};
-use crate::hcl::{
-    Attribute, Block, BlockLabel, Body, Diagnostic, Expression, Source, Span, Structure,
-};
+use crate::hcl::{Attribute, Block, BlockLabel, Body, Diagnostic, Expression, Span, Structure};
 use crate::limits::HCL_ERRORS_MAX;
 use crate::stdx::duration;
 
@@ -395,9 +393,4 @@ fn is_map(kind: Kind) -> bool {
 fn hint(name: &str, object: &Object, of: impl Fn(&Field) -> bool) -> String {
     let known = object.fields.iter().filter(|f| of(f) && !f.hcl.is_empty()).map(|f| f.hcl);
     nearest(name, known).map(|n| format!(" Did you mean \"{n}\"?")).unwrap_or_default()
-}
-
-/// Diagnostics of a text as one error.
-pub(super) fn told(source: Source<'_>, wrong: &[Diagnostic]) -> String {
-    source.lines(wrong)
 }

@@ -79,5 +79,5 @@ fn top<'a>(body: &'a Body, d: &mut Decoder) -> Option<&'a crate::hcl::Block> {
 
 /// All mistakes of a file called `name`, a line each.
 pub fn lines(name: &str, text: &str, wrong: &[Diagnostic]) -> String {
-    decode::told(Source { name, text }, wrong)
+    Source { name, text }.lines(wrong)
 }
