@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
         self.consume();
         let start = self.scan.at;
         let rest = self.scan.bytes.get(start..).unwrap_or_default();
-        let plain = rest.iter().position(|b| matches!(b, b'"' | b'\\' | ..0x20)).unwrap_or(0);
+        let plain = syntax::plain(rest);
         let end = start.saturating_add(plain);
         if rest.get(plain) == Some(&b'"')
             && let Some(text) = self.text.get(start..end)

@@ -20,6 +20,29 @@ pub(super) fn check(bytes: &[u8]) -> Result<usize, String> {
     Ok(scan.at)
 }
 
+/// How many bytes at the front stand for themselves in a string: no quote, no backslash, no
+/// control character. Eight are looked at in one go.
+pub(crate) fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Sets the top bit of the lowest byte that is zero, and perhaps of some above it.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0usize;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let low = word.wrapping_sub(ONES << 5) & !word;
+        let quote = zero(word ^ 0x2222_2222_2222_2222);
+        let slash = zero(word ^ 0x5c5c_5c5c_5c5c_5c5c);
+        let hit = (low | quote | slash) & ONES << 7;
+        if hit != 0 {
+            return at.saturating_add((hit.trailing_zeros() >> 3) as usize);
+        }
+        at = at.saturating_add(8);
+    }
+    let special = |b: &u8| matches!(b, b'"' | b'\\' | ..0x20);
+    at.saturating_add(rest.iter().position(special).unwrap_or(rest.len()))
+}
+
 /// The text between the quotes of a string that has passed [`check`]. What is not Unicode (invalid
 /// UTF-8, an escaped surrogate without its other half) becomes U+FFFD.
 pub(super) fn unescape(bytes: &[u8]) -> String {
