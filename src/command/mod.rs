@@ -9,8 +9,7 @@ use crate::api::{
     Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration, ServiceRegistration, TaskState,
     Variable,
 };
-use crate::stdx::json::Bytes;
-use crate::stdx::json::{choices, records};
+use crate::stdx::json::{Bytes, Printed, choices, records};
 
 choices! {
 /// One entry of the log. Encoded as JSON without fields that are zero: one codec in the binary,
@@ -20,7 +19,7 @@ pub enum Command {
     /// Writes job, version, summary, submission and evaluation at one index. Where the spec equals
     /// the stored one, only the evaluation is written.
     JobRegister {
-        job: Box<Job>,
+        job: Printed<Job>,
         submission: Option<Box<JobSubmission>>,
         /// None for periodic and parameterised jobs.
         eval: Option<Box<Evaluation>>,
@@ -34,7 +33,7 @@ pub enum Command {
         group: String,
         /// The event as it is printed; its index is filled in.
         event: String,
-        job: Option<Box<Job>>,
+        job: Option<Printed<Job>>,
         eval: Option<Box<Evaluation>>,
         /// `JobModifyIndex` that the job must have.
         enforce: Option<u64>,

@@ -10,6 +10,7 @@
     clippy::expect_used
 )]
 
+use std::io::BufRead;
 use std::mem::MaybeUninit;
 
 use httparse::{Error, Status};
@@ -369,12 +370,15 @@ fn refusal(e: Error) -> Reject {
 
 /// httparse takes a lone LF for a line end; others do not, so nobody may.
 fn has_bare_lf(head: &[u8]) -> bool {
-    let mut before = 0;
-    for b in head {
-        if *b == b'\n' && before != b'\r' {
+    let mut rest = head;
+    while !rest.is_empty() {
+        let line = rest;
+        // Finds line ends as fast as the machine can; a slice never fails.
+        let length = rest.skip_until(b'\n').unwrap_or(line.len());
+        let line = line.get(..length).unwrap_or_default();
+        if line.ends_with(b"\n") && !line.ends_with(b"\r\n") {
             return true;
         }
-        before = *b;
     }
     false
 }

@@ -5,6 +5,7 @@
 //! others wait behind it.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -275,14 +276,16 @@ impl Broker {
     fn line_up(&mut self, id: &Rc<str>) {
         let Some(held) = self.held.get(id) else { return };
         let (Reverse(priority), create, _) = held.rank;
-        if let Some(slot) = self.jobs.get_mut(&held.job) {
-            slot.pending.insert((priority, create, id.clone()));
-            self.set(id, State::Pending);
-            return;
+        match self.jobs.entry(held.job.clone()) {
+            Entry::Occupied(slot) => {
+                slot.into_mut().pending.insert((priority, create, id.clone()));
+                self.set(id, State::Pending);
+            }
+            Entry::Vacant(free) => {
+                free.insert(Slot { turn: id.clone(), pending: BTreeSet::new() });
+                self.make_ready(id);
+            }
         }
-        let slot = Slot { turn: id.clone(), pending: BTreeSet::new() };
-        self.jobs.insert(held.job.clone(), slot);
-        self.make_ready(id);
     }
 
     fn make_ready(&mut self, id: &Rc<str>) {

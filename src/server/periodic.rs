@@ -194,7 +194,7 @@ pub fn launch(parent: &Job, at: i64, now: Now, entropy: &mut dyn Entropy) -> Com
         ..Evaluation::default()
     };
     let eval = Some(Box::new(eval));
-    Command::JobRegister { job: Box::new(job), submission: None, eval, enforce: None }
+    Command::JobRegister { job: job.into(), submission: None, eval, enforce: None }
 }
 
 /// A copy of a stored job without what it must not carry along.

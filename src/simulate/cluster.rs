@@ -163,7 +163,7 @@ impl Cluster {
             modify_time: wall_ns,
             ..Evaluation::default()
         };
-        let (job, eval) = (Box::new(job), Some(Box::new(eval)));
+        let (job, eval) = (job.into(), Some(Box::new(eval)));
         self.commit(&[(Command::JobRegister { job, submission: None, eval, enforce: None }, None)])
     }
 

@@ -11,7 +11,7 @@ use super::rows::{AllocHead, RowHead};
 use super::schema::{Dbs, Indexes};
 use super::{Reader, StoreError, Table};
 use crate::api::Evaluation;
-use crate::stdx::json::encode_edited;
+use crate::stdx::json::{Printed, encode_edited};
 
 /// An allocation took, changed or gave back room on its node. `None`: it holds nothing there.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +148,25 @@ impl<'s> Batch<'s> {
         edits: &[(&str, &[u8])],
     ) -> Result<(), StoreError> {
         let row = self.encode(head, value, edits);
+        let done = self.put_row(index, table, key, &row);
+        self.scratch = row;
+        done
+    }
+
+    /// [`Self::put_edited`] of a value that has its text, where it has.
+    pub(super) fn put_printed<T: Serialize>(
+        &mut self,
+        index: u64,
+        table: Table,
+        key: &[u8],
+        head: RowHead,
+        value: &Printed<T>,
+        edits: &[(&str, &[u8])],
+    ) -> Result<(), StoreError> {
+        let mut row = std::mem::take(&mut self.scratch);
+        row.clear();
+        head.encode(&mut row);
+        value.encode_edited(edits, &mut row);
         let done = self.put_row(index, table, key, &row);
         self.scratch = row;
         done

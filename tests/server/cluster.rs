@@ -247,7 +247,7 @@ impl Cluster {
             triggered_by: "job-register".into(),
             ..vardo::api::Evaluation::default()
         };
-        let (job, eval) = (Box::new(job), Some(Box::new(eval)));
+        let (job, eval) = (job.into(), Some(Box::new(eval)));
         self.propose(&Command::JobRegister { job, submission: None, eval, enforce: None });
         self.work();
     }

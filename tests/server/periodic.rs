@@ -195,7 +195,7 @@ impl Run {
     }
 
     fn register(&mut self, job: &Job) {
-        let job = Box::new(job.clone());
+        let job = job.clone().into();
         self.run(&Command::JobRegister { job, submission: None, eval: None, enforce: None });
     }
 }

@@ -11,7 +11,7 @@ fn a_new_job_is_written_at_one_index() {
     let mut w = World::with_node();
     let submission = JobSubmission { source: "job {}".into(), ..JobSubmission::default() };
     let done = w.run(&Command::JobRegister {
-        job: Box::new(job("web")),
+        job: job("web").into(),
         submission: Some(Box::new(submission)),
         eval: Some(Box::new(pending(1, &job("web")))),
         enforce: Some(0),
@@ -72,7 +72,7 @@ fn the_same_spec_again_only_gets_an_evaluation() {
     assert_eq!(w.touched.tables, Table::Eval.bit());
     // Without an evaluation nothing is written at all.
     let applied = w.run(&Command::JobRegister {
-        job: Box::new(again),
+        job: again.into(),
         submission: None,
         eval: None,
         enforce: None,
@@ -115,7 +115,7 @@ fn an_enforced_index_is_checked() {
         let mut j = job("web");
         j.priority = priority;
         let applied = w.run(&Command::JobRegister {
-            job: Box::new(j),
+            job: j.into(),
             submission: None,
             eval: None,
             enforce: Some(enforce),
@@ -277,7 +277,7 @@ fn periodic_parents_run_and_count_their_children() {
         ..job("cron")
     };
     w.run(&Command::JobRegister {
-        job: Box::new(parent),
+        job: parent.into(),
         submission: None,
         eval: None,
         enforce: None,

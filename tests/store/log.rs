@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use vardo::api::{AllocState, DesiredTransition, NodeEvent, SchedulerConfiguration, TaskState};
 use vardo::command::{AllocClientState, AllocStop, Command, DeploymentUpdate, Placement, Plan};
-use vardo::stdx::json::{self, Time};
+use vardo::stdx::json::{self, Printed, Time};
 
 use super::{WALL, alloc, id, job, logged, node, pending, plan, register_node};
 
@@ -124,12 +124,12 @@ fn zeros_that_mean_something_stay() {
     let event = NodeEvent::default;
     for command in [
         Command::JobRegister {
-            job: Box::new(web.clone()),
+            job: web.clone().into(),
             submission: Some(Box::default()),
             eval: Some(Box::default()),
             enforce: Some(0),
         },
-        Command::JobRegister { job: Box::default(), submission: None, eval: None, enforce: None },
+        Command::JobRegister { job: Printed::default(), submission: None, eval: None, enforce: None },
         Command::JobDeregister {
             namespace: text(),
             id: text(),

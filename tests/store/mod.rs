@@ -93,7 +93,7 @@ impl World {
     pub(crate) fn register(&mut self, job: &Job, eval: u8) -> JobApplied {
         let eval = Box::new(pending(eval, job));
         match self.run(&Command::JobRegister {
-            job: Box::new(job.clone()),
+            job: job.clone().into(),
             submission: None,
             eval: Some(eval),
             enforce: None,

@@ -242,7 +242,7 @@ fn batching_does_not_show() {
         .map(|i| {
             let mut j = job("web");
             j.priority = 50 + i % 3;
-            Command::JobRegister { job: Box::new(j), submission: None, eval: None, enforce: None }
+            Command::JobRegister { job: j.into(), submission: None, eval: None, enforce: None }
         })
         .chain([put("1", None), put("1", None)])
         .collect();

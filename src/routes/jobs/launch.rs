@@ -117,7 +117,7 @@ fn child(ctx: &mut Ctx<'_>, id: &str, body: DispatchBody) -> Result {
         Ok(answer_write(&body, a.index))
     });
     let command =
-        Command::JobRegister { job: Box::new(job), submission: None, eval, enforce: None };
+        Command::JobRegister { job: job.into(), submission: None, eval, enforce: None };
     Ok(Outcome::Propose(Box::new(command), reply))
 }
 

@@ -7,7 +7,7 @@ use crate::api::{
 use crate::command::Command;
 use crate::jobspec::{self, AdmitCtx};
 use crate::routes::{Answer, Outcome, Reply};
-use crate::stdx::json::records;
+use crate::stdx::json::{Printed, records};
 use crate::store::{StoreError, Table, keys};
 
 records! {
@@ -142,7 +142,7 @@ pub(super) fn propose(
         };
         Ok(answer_write(&body, a.index))
     });
-    let command = Command::JobRegister { job: Box::new(job), submission, eval, enforce };
+    let command = Command::JobRegister { job: Printed::new(Box::new(job)), submission, eval, enforce };
     Ok(Outcome::Propose(Box::new(command), reply))
 }
 

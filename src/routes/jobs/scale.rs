@@ -11,7 +11,7 @@ use crate::api::{Allocation, ApiError, Job, JobRegisterResponse, status};
 use crate::command::Command;
 use crate::routes::{Answer, Outcome, Reply, Watch};
 use crate::server::periodic::fresh;
-use crate::stdx::json::{self, Any, Map, records};
+use crate::stdx::json::{self, Any, Map, Printed, records};
 use crate::store::{Table, keys};
 
 records! {
@@ -88,7 +88,7 @@ pub(super) fn scale(ctx: &mut Ctx<'_>, id: &str) -> Result {
     };
     let job = match count {
         None => None,
-        Some(n) => Some(Box::new(scaled(ctx, job, &group, n)?)),
+        Some(n) => Some(Printed::new(Box::new(scaled(ctx, job, &group, n)?))),
     };
     let eval = job
         .as_deref()

@@ -1,7 +1,9 @@
 //! The typed printer: any value as JSON bytes, in one pass and without white space.
 //!
 //! Whole, it prints what the API shows. Lean, it leaves out of every struct what reads back as the
-//! same value when it is missing; the log holds commands in this form.
+//! same value when it is missing; the log holds commands in this form. One pass can give both.
+
+use std::ops::Range;
 
 use serde::de::value::Error;
 use serde::ser::{
@@ -16,18 +18,36 @@ type Done = Result<(), Error>;
 /// Members of the outermost object that get another value, in the order in which they are printed.
 pub(super) type Edits<'o> = &'o [(&'o str, &'o [u8])];
 
+/// What is printed.
+pub(super) enum Form<'o> {
+    Whole,
+    Lean,
+    /// Whole, and noted what lean leaves out.
+    Both(&'o mut Notes),
+}
+
+/// What one pass learns of the whole text besides printing it; places are bytes from its start.
+pub(super) struct Notes {
+    /// Members of the outermost object, each with the place of its value.
+    pub(super) members: Vec<(&'static str, Range<usize>)>,
+    /// What lean leaves out, in order, joined where they touch.
+    pub(super) left_out: Vec<Range<usize>>,
+}
+
 /// Appends one value to `out`.
 pub(super) struct Printer<'o> {
     out: &'o mut Vec<u8>,
-    lean: bool,
+    form: Form<'o>,
     /// What was printed last stands for more than a zero: it is the inside of an `Option`.
     present: bool,
+    /// The next object is the outermost.
+    outermost: bool,
     edits: Edits<'o>,
 }
 
 impl<'o> Printer<'o> {
-    pub(super) fn new(out: &'o mut Vec<u8>, lean: bool, edits: Edits<'o>) -> Self {
-        Self { out, lean, present: false, edits }
+    pub(super) fn new(out: &'o mut Vec<u8>, form: Form<'o>, edits: Edits<'o>) -> Self {
+        Self { out, form, present: false, outermost: true, edits }
     }
 
     /// The name of a field, which needs no escapes, behind what leads to it.
@@ -69,7 +89,8 @@ impl<'o> Printer<'o> {
 
     fn open<'p>(&'p mut self, open: u8, close: &'static str) -> Parts<'p, 'o> {
         let edits = std::mem::take(&mut self.edits);
-        Parts { lean: self.lean, edits, printer: self, lead: open, close }
+        let outermost = std::mem::take(&mut self.outermost);
+        Parts { outermost, edits, printer: self, lead: open, close }
     }
 
     fn open_variant<'p>(
@@ -79,7 +100,8 @@ impl<'o> Printer<'o> {
         close: &'static str,
     ) -> Result<Parts<'p, 'o>, Error> {
         self.name(b'{', name);
-        Ok(Parts { lean: self.lean, edits: &[], printer: self, lead: open, close })
+        self.outermost = false;
+        Ok(Parts { outermost: false, edits: &[], printer: self, lead: open, close })
     }
 }
 
@@ -89,8 +111,7 @@ pub(super) struct Parts<'p, 'o> {
     /// Stands before the next part: what opens the whole, then commas.
     lead: u8,
     close: &'static str,
-    /// Members that are zero are left out.
-    lean: bool,
+    outermost: bool,
     edits: Edits<'o>,
 }
 
@@ -105,7 +126,7 @@ impl Parts<'_, '_> {
         value.serialize(&mut *self.printer)
     }
 
-    fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Done {
+    fn member<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Done {
         if !self.edits.is_empty() && self.edited(name) {
             return Ok(());
         }
@@ -113,25 +134,49 @@ impl Parts<'_, '_> {
         self.printer.name(self.lead, name);
         self.printer.present = false;
         value.serialize(&mut *self.printer)?;
-        if !(self.lean && self.dropped(from, name)) {
-            self.lead = b',';
-        }
+        self.end_member(from, name);
         Ok(())
     }
 
-    /// Takes the member that begins at `from` back if it says nothing.
-    fn dropped(&mut self, from: usize, name: &str) -> bool {
-        let value = self.printer.out.get(from + name.len() + 4..);
-        let zero = !std::mem::take(&mut self.printer.present)
-            && matches!(value, Some(b"null" | b"0" | b"\"\"" | b"false" | b"[]" | b"{}" | b"0.0"));
-        if zero {
-            self.printer.out.truncate(from);
+    /// A member that begins at `from` is printed; lean takes it back if it says nothing.
+    fn end_member(&mut self, from: usize, name: &'static str) {
+        let printer = &mut *self.printer;
+        let value = from + name.len() + 4..printer.out.len();
+        let present = std::mem::take(&mut printer.present);
+        let zero = !present && is_zero(&printer.out[value.clone()]);
+        match &mut printer.form {
+            Form::Whole => {}
+            Form::Lean => {
+                if zero {
+                    printer.out.truncate(from);
+                    return;
+                }
+            }
+            Form::Both(notes) => {
+                // An object of which nothing is left is as good as empty.
+                let inside = value.start + 1..value.end - 1;
+                let emptied = !present && notes.left_out.last() == Some(&inside);
+                if emptied {
+                    notes.left_out.pop();
+                }
+                if emptied || zero {
+                    // What opens the object stays.
+                    let from = from + usize::from(self.lead != b',');
+                    match notes.left_out.last_mut() {
+                        Some(last) if last.end == from => last.end = value.end,
+                        _ => notes.left_out.push(from..value.end),
+                    }
+                }
+                if self.outermost {
+                    notes.members.push((name, value));
+                }
+            }
         }
-        zero
+        self.lead = b',';
     }
 
     /// Prints a member with its value of the edits, where they have one.
-    fn edited(&mut self, name: &str) -> bool {
+    fn edited(&mut self, name: &'static str) -> bool {
         let Some(((_, text), rest)) = self.edits.split_first().filter(|((n, _), _)| *n == name)
         else {
             return false;
@@ -180,6 +225,14 @@ fn quote(out: &mut Vec<u8>, name: bool, lead: u8, text: &[u8]) {
     }
     // SAFETY: the bytes up to there have just been written, each of them.
     unsafe { out.set_len(to) };
+}
+
+/// Whether a value that is printed like this reads back the same from nothing.
+fn is_zero(text: &[u8]) -> bool {
+    matches!(
+        text,
+        [b'0'] | [b'n' | b'f', ..] | [b'"', b'"'] | [b'[', b']'] | [b'{', b'}'] | b"0.0"
+    )
 }
 
 macro_rules! integers {
@@ -240,8 +293,10 @@ impl<'p, 'o> Serializer for &'p mut Printer<'o> {
         self.text(text)
     }
 
+    /// Text that is printed already.
     fn serialize_bytes(self, bytes: &[u8]) -> Done {
-        self.foreign(bytes)
+        self.out.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn serialize_none(self) -> Done {

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod pretty;
+mod printed;
 mod reader;
 pub(crate) mod record;
 mod syntax;
@@ -14,6 +15,7 @@ mod types;
 
 pub use decode::Decode;
 pub use pretty::pretty;
+pub use printed::Printed;
 pub use reader::{JsonError, Reader, Step, decode, decode_whole};
 pub use record::{Names, Record};
 pub(crate) use record::{choices, records};
@@ -21,7 +23,7 @@ pub use types::{Any, Bytes, List, Map, Numbers, Raw, Span, Time, is_zero};
 
 use serde::Serialize;
 
-use encode::{Edits, Printer};
+use encode::{Edits, Form, Printer};
 
 /// Prints a value without white space. Floats always carry a fraction or an exponent; `<`, `>` and
 /// `&` are not escaped.
@@ -36,19 +38,19 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 /// # Panics
 /// For values that JSON cannot hold (maps whose keys are not text): a mistake in a type, not data.
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    print(value, Printer::new(out, false, &[]));
+    print(value, Printer::new(out, Form::Whole, &[]));
 }
 
 /// [`encode_into`] with other values for some members of the outermost object, as text and in the
 /// order of its fields; also for members that would be left out.
 pub fn encode_edited<T: Serialize + ?Sized>(value: &T, edits: Edits<'_>, out: &mut Vec<u8>) {
-    print(value, Printer::new(out, false, edits));
+    print(value, Printer::new(out, Form::Whole, edits));
 }
 
 /// Prints a value without the fields that are zero; [`decode()`] reads the same value from it.
 pub fn encode_lean<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
-    print(value, Printer::new(&mut out, true, &[]));
+    print(value, Printer::new(&mut out, Form::Lean, &[]));
     out
 }
 

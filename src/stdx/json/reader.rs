@@ -124,7 +124,20 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is not white space; it is not consumed.
+    #[inline(always)]
     pub(super) fn peek(&mut self) -> Step<u8> {
+        match self.scan.bytes.get(self.scan.at) {
+            Some(byte) if *byte > b' ' => {
+                self.scan.empty = false;
+                Ok(*byte)
+            }
+            _ => self.peek_further(),
+        }
+    }
+
+    /// [`Self::peek`] where there is white space, or nothing.
+    #[cold]
+    fn peek_further(&mut self) -> Step<u8> {
         let token = self.scan.token();
         let byte = self.syntax(token)?;
         self.scan.at = self.scan.at.saturating_sub(1);

@@ -88,10 +88,29 @@ impl Names {
         if key.is_empty() {
             return None;
         }
-        let all = || self.from(Place::default());
-        let exact = self.from(from).chain(all()).find(|(name, ..)| *name == key);
-        let found = exact.or_else(|| all().find(|(name, ..)| name.eq_ignore_ascii_case(key)));
-        found.map(|(_, index, place)| (index, place))
+        let exact = self.exact(key, from).or_else(|| self.exact(key, Place::default()));
+        exact.or_else(|| {
+            let mut all = self.from(Place::default());
+            let found = all.find(|(name, ..)| name.eq_ignore_ascii_case(key));
+            found.map(|(_, index, place)| (index, place))
+        })
+    }
+
+    /// Finds the field of just this name, from a place on. A plain loop: this is asked for every
+    /// key of every object that is read.
+    fn exact(self, key: &[u8], from: Place) -> Option<(usize, Place)> {
+        let mut rest = self.0.get(from.offset..)?;
+        let mut index = from.index;
+        while let Some((length, names)) = rest.split_first() {
+            let (name, behind) = names.split_at_checked(usize::from(*length))?;
+            index += 1;
+            rest = behind;
+            if name.len() == key.len() && name == key {
+                let offset = self.0.len() - rest.len();
+                return Some((index - 1, Place { index, offset }));
+            }
+        }
+        None
     }
 
     /// The name of a field.

@@ -96,7 +96,7 @@ pub(super) struct Scan<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
     /// Nothing but white space has been seen.
-    empty: bool,
+    pub(super) empty: bool,
 }
 
 impl<'a> Scan<'a> {

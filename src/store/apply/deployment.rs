@@ -141,7 +141,7 @@ impl Batch<'_> {
         };
         self.settle(index, moves)?;
         let submission = self.reader().job_submission(&namespace, &id, version)?;
-        self.job_register(index, &job, submission.as_ref(), eval, None)?;
+        self.job_register(index, &job.into(), submission.as_ref(), eval, None)?;
         Ok(Applied::Deployment(Some(version)))
     }
 

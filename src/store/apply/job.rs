@@ -5,7 +5,7 @@ use crate::api::{
     JobSummary, JobVersionTag, TaskGroupSummary,
 };
 use crate::command::{Applied, JobApplied};
-use crate::stdx::json::encode;
+use crate::stdx::json::{Printed, encode};
 use crate::store::rows::{Facts, Head, JobHead};
 use crate::store::schema::keys;
 use crate::store::{Batch, Row, RowHead, StoreError, Table, splice, typed};
@@ -20,7 +20,7 @@ impl Batch<'_> {
     pub(super) fn job_register(
         &mut self,
         index: u64,
-        job: &Job,
+        job: &Printed<Job>,
         submission: Option<&JobSubmission>,
         eval: Option<&Evaluation>,
         enforce: Option<u64>,
@@ -33,7 +33,7 @@ impl Batch<'_> {
             return Ok(Applied::Refused(refused));
         }
         if let Some(row) = old
-            && same_spec(&encode(job), row.json)?
+            && same_spec(&encode(&**job), row.json)?
         {
             let (modify, job_modify) = (row.modify(), row.job().job_modify);
             return self.reevaluate(index, job, modify, job_modify, eval);
@@ -75,7 +75,7 @@ impl Batch<'_> {
             ("StatusDescription", b"\"\""),
             ("Version", version.as_bytes()),
         ];
-        self.put_edited(index, Table::Job, &key, head, job, &edits)?;
+        self.put_printed(index, Table::Job, &key, head, job, &edits)?;
         self.touch(index, Table::JobVersion, &key);
         moves.settled(&key);
         let summary = self.register_summary(index, &key, job)?;

@@ -41,7 +41,7 @@ impl Batch<'_> {
                 self.job_register(index, job, submission.as_deref(), eval.as_deref(), *enforce)
             }
             Command::JobScale { namespace, id, group, event, job, eval, enforce } => {
-                let change = (job.as_deref(), eval.as_deref(), *enforce);
+                let change = (job.as_ref(), eval.as_deref(), *enforce);
                 self.job_scale(index, (namespace, id), change, (group, event))
             }
             Command::JobDeregister { namespace, id, purge, no_shutdown_delay, eval, wall_ns } => {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::api::{ApiError, Evaluation, Job, ScalingPolicy};
 use crate::command::{Applied, JobApplied};
+use crate::stdx::json::Printed;
 use crate::store::schema::keys;
 use crate::store::{Batch, RowHead, StoreError, Table, typed};
 
@@ -16,7 +17,7 @@ impl Batch<'_> {
         &mut self,
         index: u64,
         (namespace, id): (&str, &str),
-        (job, eval, enforce): (Option<&Job>, Option<&Evaluation>, Option<u64>),
+        (job, eval, enforce): (Option<&Printed<Job>>, Option<&Evaluation>, Option<u64>),
         (group, event): (&str, &str),
     ) -> Result<Applied, StoreError> {
         let key = keys::job(namespace, id);
