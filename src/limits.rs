@@ -85,6 +85,10 @@ pub const WAKES_PER_TURN: usize = 512;
 pub const GATHER_ROUNDS: usize = 4;
 /// Nanoseconds of a turn after which no further evaluation is begun.
 pub const WORK_NS: u64 = 2_000_000;
+/// While clients wait for the commit of a turn, evaluations get this part (one in so many) of the
+/// time that their requests took, and at least one evaluation runs: scheduling goes on under any
+/// load, but a write does not wait for what others' writes caused.
+pub const WORK_SHARE: u64 = 8;
 /// A turn longer than this is told in the log, in nanoseconds.
 pub const LATE_TURN_NS: u64 = SECOND / 2;
 

@@ -180,9 +180,14 @@ impl Core {
         !self.proposals.is_empty()
     }
 
+    /// Clients wait for this turn's commit.
+    pub(super) fn has_writers(&self) -> bool {
+        self.proposals.iter().any(|p| matches!(p.waiter, Waiter::Http(..)))
+    }
+
     fn has_writes(&self) -> bool {
         if self.full_until != 0 {
-            return self.proposals.iter().any(|p| matches!(p.waiter, Waiter::Http(..)));
+            return self.has_writers();
         }
         !self.proposals.is_empty() || self.has_local_writes()
     }

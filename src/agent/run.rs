@@ -21,7 +21,7 @@ use super::tasks::{TALKS, Tasks};
 use super::transfer;
 use super::wires::{LINK_LISTENERS, LINK_LISTENERS_MAX, LINKS, Wires};
 use crate::client::ClientInput;
-use crate::limits::{EVENTS_PER_POLL, GATHER_ROUNDS, LATE_TURN_NS, WORK_NS};
+use crate::limits::{EVENTS_PER_POLL, GATHER_ROUNDS, LATE_TURN_NS, WORK_NS, WORK_SHARE};
 use crate::link::Event as LinkEvent;
 use crate::link::words::Words;
 use crate::os::signals::Signals;
@@ -266,8 +266,14 @@ impl Loop {
         self.front.expire(now, reader, &mut self.core, self.poll.registry());
         self.front.work(now, reader, &mut self.core);
         self.front.settle(now, reader, &mut self.core);
+        let until = if self.core.has_writers() {
+            let begun = clock::mono_ns();
+            begun.saturating_add(begun.saturating_sub(now.mono_ns) / WORK_SHARE)
+        } else {
+            now.mono_ns.saturating_add(WORK_NS)
+        };
         while self.core.work(now, reader)? {
-            if clock::mono_ns().saturating_sub(now.mono_ns) > WORK_NS {
+            if clock::mono_ns() > until {
                 break;
             }
         }

@@ -441,7 +441,10 @@ impl Server {
         }
         let Some(run) = self.runs.remove(id) else { return Ok(None) };
         self.cancel.extend(self.broker.ack(&run.lease));
-        let Some(eval) = reader.eval(id)?.filter(|_| refused) else { return Ok(None) };
+        if !refused {
+            return Ok(None);
+        }
+        let Some(eval) = reader.eval(id)? else { return Ok(None) };
         Ok(Some(Command::EvalUpsert { evals: given_up(eval, now.wall_ns, entropy) }))
     }
 

@@ -140,17 +140,28 @@ pub fn number(json: &[u8], name: &str) -> Option<i64> {
 }
 
 /// Copies an object with some members set. Edits are sorted by name; an empty value removes the
-/// member. The object's own members stand in byte order.
+/// member. The object's own members stand in byte order; what follows the last edit is copied
+/// without a look.
 pub fn patch(json: &[u8], edits: &[(&str, &[u8])]) -> Option<Vec<u8>> {
     let grow: usize = edits.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
     let mut out = Vec::with_capacity(json.len() + grow);
     out.push(b'{');
     let mut edits = edits.iter().peekable();
     let mut members = Members::new(json);
+    let mut patched = false;
     // Runs of untouched members are copied as one piece.
     let mut run: Option<(usize, usize)> = None;
     loop {
         let member = members.next()?;
+        if patched
+            && edits.peek().is_none()
+            && let Some(m) = &member
+        {
+            // Nothing of the rest changes.
+            let begin = run.filter(|(from, _)| *from != usize::MAX).map_or(m.start, |(f, _)| f);
+            put(&mut out, json.get(begin..)?);
+            return Some(out);
+        }
         while let Some((name, text)) = edits.peek() {
             match &member {
                 Some(m) if name.as_bytes() > m.name => break,
@@ -160,6 +171,7 @@ pub fn patch(json: &[u8], edits: &[(&str, &[u8])]) -> Option<Vec<u8>> {
                 put(&mut out, json.get(from..to)?);
             }
             edits.next();
+            patched = true;
             if !text.is_empty() {
                 put(&mut out, b"\"");
                 out.extend_from_slice(name.as_bytes());

@@ -100,7 +100,10 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let text = std::str::from_utf8(bytes).unwrap_or_else(|e| {
+            let valid = bytes.get(..e.valid_up_to()).unwrap_or_default();
+            std::str::from_utf8(valid).unwrap_or_default()
+        });
         let scan = Scan::new(bytes);
         Self { scan, text, depth: 0, fault: None, path: Vec::new(), holder: "" }
     }
@@ -222,6 +225,35 @@ impl<'a> Reader<'a> {
 
     /// An integer, in two's complement.
     pub(super) fn integer(&mut self, min: i64, max: u64, name: &'static str) -> Step<u64> {
+        match self.small_integer(max) {
+            Some(n) => Ok(n),
+            None => self.any_integer(min, max, name),
+        }
+    }
+
+    /// What most numbers are: digits alone, and not too many. Consumed, unless it is anything else.
+    fn small_integer(&mut self, max: u64) -> Option<u64> {
+        let first = self.peek().ok()?;
+        let (mut n, mut at) = (0u64, self.scan.at);
+        while let Some(byte) = self.scan.bytes.get(at) {
+            match byte {
+                b'0'..=b'9' => {
+                    n = n.checked_mul(10)?.checked_add(u64::from(byte & 15))?;
+                    at = at.saturating_add(1);
+                }
+                b'.' | b'e' | b'E' => return None,
+                _ => break,
+            }
+        }
+        let length = at.saturating_sub(self.scan.at);
+        if length == 0 || (length > 1 && first == b'0') || n > max {
+            return None;
+        }
+        self.scan.at = at;
+        Some(n)
+    }
+
+    fn any_integer(&mut self, min: i64, max: u64, name: &'static str) -> Step<u64> {
         let Some(text) = self.number(name)? else { return Ok(0) };
         let (digits, negative) = text.strip_prefix('-').map_or((text, false), |d| (d, true));
         let most = if negative { min.unsigned_abs() } else { max };

@@ -66,7 +66,9 @@ impl Batch<'_> {
         for update in &plan.deployment_updates {
             self.update_deployment(index, update, wall_ns, &mut moves)?;
         }
-        let signer = self.reader().signing_key()?.unwrap_or_default();
+        let places = parts.values().any(|part| !part.places.is_empty());
+        let signer = if places { self.reader().signing_key()? } else { None };
+        let signer = signer.unwrap_or_default();
         let mut kind = Kind::default();
         let mut placed: BTreeMap<&str, Vec<Placed>> = BTreeMap::new();
         for part in parts.values() {
