@@ -88,7 +88,7 @@ pub const WORK_NS: u64 = 2_000_000;
 /// While clients wait for the commit of a turn, evaluations get this part (one in so many) of the
 /// time that their requests took, and at least one evaluation runs: scheduling goes on under any
 /// load, but a write does not wait for what others' writes caused.
-pub const WORK_SHARE: u64 = 8;
+pub const WORK_SHARE: u64 = 4;
 /// A turn longer than this is told in the log, in nanoseconds.
 pub const LATE_TURN_NS: u64 = SECOND / 2;
 
