@@ -175,6 +175,8 @@ pub const MEMBERS_CHECK_NS: u64 = SECOND / 5;
 
 /// Longest text in HCL, in bytes. Source: the reference discards sources over 1 MB.
 pub const HCL_BYTES_MAX: usize = 1 << 20;
+/// Blocks and lists within each other in HCL 1: no configuration or policy has more than seven.
+pub const HCL_DEPTH_MAX: usize = 64;
 /// Mistakes told of one text; more would not be read.
 pub const HCL_ERRORS_MAX: usize = 10;
 /// Steps of one evaluation: a job of a thousand lines takes about ten thousand.

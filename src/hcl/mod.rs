@@ -11,6 +11,7 @@ pub mod diag;
 pub mod eval;
 mod functions;
 mod scan;
+pub mod v1;
 
 pub use diag::{Diagnostic, Source};
 pub use eval::Scope;
