@@ -7,6 +7,7 @@
     reason = "a failed step of a test ends it, and says what it saw"
 )]
 
+mod config;
 mod golden;
 mod http;
 mod jobspec;

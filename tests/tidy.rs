@@ -32,8 +32,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
-            "api", "client", "command", "http", "link", "os", "raft", "routes", "sched", "server",
-            "store",
+            "api", "client", "command", "hcl", "http", "link", "os", "raft", "routes", "sched",
+            "server", "store",
         ],
     ),
 ];

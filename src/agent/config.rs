@@ -44,6 +44,12 @@ impl Config {
         &self.warnings
     }
 
+    /// Puts warnings of reading before those of what was read.
+    pub(super) fn warn_first(&mut self, mut warnings: Vec<String>) {
+        warnings.append(&mut self.warnings);
+        self.warnings = warnings;
+    }
+
     /// Checks what was read. `asked` is what files and flags say, `tree` that over the defaults of
     /// the mode, `host` what the machine says of itself.
     pub(super) fn build(tree: &Tree, asked: &Tree, host: &Host) -> Result<Self, String> {

@@ -10,7 +10,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, Host};
-use super::config_tree::Tree;
+use super::config_keys;
+use super::config_tree::{Mistake, Tree};
+use crate::hcl::v1;
 use crate::stdx::json::{self, Any};
 use crate::stdx::parse_bool;
 use crate::stdx::sort;
@@ -90,23 +92,58 @@ impl Config {
             ..Host::default()
         };
         let mut asked = Tree::default();
+        let mut empty = Vec::new();
         for path in &given.configs {
             let wrap = |e: String| format!("Error loading configuration from {path}: {e}");
-            for file in config_files(Path::new(path)).map_err(wrap)? {
+            let files = config_files(Path::new(path)).map_err(wrap)?;
+            if files.is_empty() {
+                empty.push(format!("No configuration loaded from {path}"));
+            }
+            for file in files {
                 let shown = file.display().to_string();
-                let read = read_file(&file).map_err(|e| format!("Error loading {shown}: {e}"));
+                let text = fs::read(&file).map_err(|e| e.to_string());
+                let read = text.and_then(|text| read_text(&text));
+                let read = read.map_err(|e| format!("Error loading {shown}: {e}"));
                 asked.overlay(read.map_err(wrap)?);
                 host.files.push(shown);
             }
         }
         asked.overlay(given.tree);
-        let mut tree = if given.dev { dev_defaults()? } else { Tree::default() };
+        let mut tree = match given.dev {
+            true => defaults(DEV)?,
+            false if given.configs.is_empty() && is_lone(&asked) => defaults(LONE)?,
+            false => Tree::default(),
+        };
         tree.overlay(asked.clone());
         if given.dev && tree.text("data_dir").is_empty() {
             host.temporary = Some(temporary_dir()?);
         }
-        Self::build(&tree, &asked, &host)
+        let mut config = Self::build(&tree, &asked, &host)?;
+        config.warn_first(empty);
+        Ok(config)
     }
+
+    /// From one document, for an agent on a machine called `host` with the address 192.0.2.7.
+    pub fn of_text(text: &[u8]) -> Result<Self, String> {
+        let tree = read_text(text)?;
+        let host = Host {
+            name: "host".to_owned(),
+            addresses: vec![Ipv4Addr::new(192, 0, 2, 7)],
+            ..Host::default()
+        };
+        Self::build(&tree, &tree, &host)
+    }
+}
+
+/// Whether flags ask for a data directory and say nothing of what the agent is: then it is server
+/// and node of its own.
+fn is_lone(asked: &Tree) -> bool {
+    let says = |key: &str| asked.given(key).is_some();
+    says("data_dir")
+        && !["server.enabled", "client.enabled", "server.bootstrap_expect", "client.servers"]
+            .into_iter()
+            .chain(["server.start_join", "server.retry_join"])
+            .any(says)
 }
 
 struct Given {
@@ -158,22 +195,33 @@ fn read_flags(args: &[String]) -> Result<Given, String> {
 }
 
 /// What `-dev` starts from; files and flags override it.
-fn dev_defaults() -> Result<Tree, String> {
+const DEV: &[(&str, &str)] = &[
+    ("bind_addr", "127.0.0.1"),
+    ("log_level", "DEBUG"),
+    ("enable_debug", "true"),
+    ("disable_anonymous_signature", "true"),
+    ("server.bootstrap_expect", "1"),
+    ("client.network_interface", "lo"),
+    ("client.options", "driver.raw_exec.enable=true"),
+    ("client.options", "driver.docker.volumes=true"),
+    ("client.gc_interval", "10m"),
+    ("telemetry.prometheus_metrics", "true"),
+    ("telemetry.publish_allocation_metrics", "true"),
+    ("telemetry.publish_node_metrics", "true"),
+];
+
+/// What `-data-dir` alone starts from: one durable node, which only this machine can reach.
+const LONE: &[(&str, &str)] = &[
+    ("bind_addr", "127.0.0.1"),
+    ("server.enabled", "true"),
+    ("server.bootstrap_expect", "1"),
+    ("client.enabled", "true"),
+    ("client.options", "driver.raw_exec.enable=true"),
+];
+
+fn defaults(of: &'static [(&'static str, &'static str)]) -> Result<Tree, String> {
     let mut tree = Tree::default();
-    for (key, value) in [
-        ("bind_addr", "127.0.0.1"),
-        ("log_level", "DEBUG"),
-        ("enable_debug", "true"),
-        ("disable_anonymous_signature", "true"),
-        ("server.bootstrap_expect", "1"),
-        ("client.network_interface", "lo"),
-        ("client.options", "driver.raw_exec.enable=true"),
-        ("client.options", "driver.docker.volumes=true"),
-        ("client.gc_interval", "10m"),
-        ("telemetry.prometheus_metrics", "true"),
-        ("telemetry.publish_allocation_metrics", "true"),
-        ("telemetry.publish_node_metrics", "true"),
-    ] {
+    for (key, value) in of {
         tree.set(key, value)?;
     }
     Ok(tree)
@@ -197,17 +245,36 @@ fn config_files(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-fn read_file(path: &Path) -> Result<Tree, String> {
-    let text = fs::read(path).map_err(|e| e.to_string())?;
-    let first = text.iter().find(|b| !b.is_ascii_whitespace());
-    if first.is_some_and(|b| *b != b'{' && *b != b'[') {
-        return Err("HCL is not supported by this version, write the configuration as JSON".into());
-    }
-    if first.is_none() {
-        return Ok(Tree::default());
-    }
-    let document: Any = json::decode_whole(&text).map_err(|e| e.to_string())?;
-    Tree::read(&document)
+/// One document, in HCL 1 or JSON. The error says where in it the mistake is.
+fn read_text(text: &[u8]) -> Result<Tree, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "the text is not UTF-8".to_owned())?;
+    let document = match text.trim_start().as_bytes().first() {
+        None => return Ok(Tree::default()),
+        Some(b'{' | b'[') => json::decode_whole(text.as_bytes()).map_err(|e| e.to_string())?,
+        Some(_) => Any::Map(v1::values(&v1::parse(text).map_err(|e| e.to_string())?)),
+    };
+    Tree::read(&document).map_err(|wrong| placed(text, &wrong))
+}
+
+/// A mistake with its line and, for a key that there is not, the one that was probably meant.
+fn placed(text: &str, wrong: &Mistake) -> String {
+    let items = v1::parse(text).unwrap_or_default();
+    let lower = wrong.key.to_ascii_lowercase();
+    let mut path = lower.as_str();
+    let place = loop {
+        match (v1::find(&items, path), path.rsplit_once('.')) {
+            (Some(range), _) => break Some(v1::place(text, range.start)),
+            (None, Some((outer, _))) => path = outer,
+            (None, None) => break None,
+        }
+    };
+    let Some((line, column)) = place else { return wrong.text.clone() };
+    let near = match wrong.text.contains("unexpected keys") {
+        true => config_keys::near(&lower),
+        false => None,
+    };
+    let near = near.map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
+    format!("{} (line {line}, column {column}{near})", wrong.text)
 }
 
 /// A directory of this run alone. An existing name is never reused: it could be somebody else's.
@@ -256,9 +323,9 @@ mod tests {
     fn config(document: &str, flags: &[&str]) -> Result<Config, String> {
         let args: Vec<String> = flags.iter().map(|f| (*f).to_owned()).collect();
         let given = read_flags(&args)?;
-        let mut asked = Tree::read(&json::decode(document.as_bytes()).unwrap())?;
+        let mut asked = read_text(document.as_bytes())?;
         asked.overlay(given.tree);
-        let mut tree = if given.dev { dev_defaults()? } else { Tree::default() };
+        let mut tree = defaults(if given.dev { DEV } else { &[] })?;
         tree.overlay(asked.clone());
         let host = Host {
             dev: given.dev,
@@ -365,7 +432,9 @@ mod tests {
                 "Bootstrap requires server mode to be enabled",
             ),
         ] {
-            assert_eq!(config(document, flags).unwrap_err(), text, "{document}");
+            let said = config(document, flags).unwrap_err();
+            // The recorded text is followed by the place.
+            assert_eq!(said.split(" (line ").next(), Some(text), "{document}");
         }
     }
 

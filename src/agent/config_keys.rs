@@ -91,6 +91,20 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name == name)
 }
 
+/// The last part of the key or block that was probably meant by `name`, which is none.
+pub(super) fn near(name: &str) -> Option<&'static str> {
+    let (block, word) = name.rsplit_once('.').map_or(("", name), |(b, w)| (b, w));
+    let below = |k: &'static Key| -> Option<&'static str> {
+        let rest = match block {
+            "" => k.name,
+            _ => k.name.strip_prefix(block)?.strip_prefix('.')?,
+        };
+        rest.split('.').next()
+    };
+    let known = KEYS.iter().filter_map(below).filter(|w| !w.is_empty());
+    crate::hcl::diag::nearest(word, known)
+}
+
 /// Whether `name` is a block that holds keys.
 pub(super) fn is_block(name: &str) -> bool {
     KEYS.iter().any(|k| k.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))

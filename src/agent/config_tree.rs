@@ -24,6 +24,18 @@ pub(super) enum Value {
 /// A labelled block: its attributes as they were written.
 pub(super) type Block = BTreeMap<String, Any>;
 
+/// What is wrong in a document.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Mistake {
+    /// Dotted path of the key that it is about, as it was written; empty: the document.
+    pub(super) key: String,
+    pub(super) text: String,
+}
+
+fn mistake(key: impl Into<String>, text: impl Into<String>) -> Mistake {
+    Mistake { key: key.into(), text: text.into() }
+}
+
 /// What one source sets, or several laid over each other.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
@@ -40,9 +52,9 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Reads the tree of one file.
-    pub(super) fn read(document: &Any) -> Result<Self, String> {
+    pub(super) fn read(document: &Any) -> Result<Self, Mistake> {
         let mut tree = Self::default();
-        for object in objects(document).ok_or("the document is not an object")? {
+        for object in objects(document).ok_or_else(|| mistake("", "the document is no object"))? {
             tree.block("", object)?;
         }
         Ok(tree)
@@ -151,7 +163,7 @@ impl Tree {
     }
 
     /// Reads the attributes of one block into this tree. `prefix` is empty or ends in a dot.
-    fn block(&mut self, prefix: &str, object: &BTreeMap<String, Any>) -> Result<(), String> {
+    fn block(&mut self, prefix: &str, object: &BTreeMap<String, Any>) -> Result<(), Mistake> {
         let mut unexpected = Vec::new();
         for (written, value) in object {
             if *value == Any::Null {
@@ -159,27 +171,28 @@ impl Tree {
             }
             let name = format!("{prefix}{}", written.to_ascii_lowercase());
             if let Some(key) = config_keys::find(&name) {
-                let value = parse(key, value)?;
+                let value = parse(key, value).map_err(|text| mistake(&name, text))?;
                 let over = Self { values: BTreeMap::from([(key.name, value)]), ..Self::default() };
                 self.overlay(over);
             } else if config_keys::is_block(&name) {
-                for inner in objects(value).ok_or_else(|| format!("{name} is not a block"))? {
+                let inner = objects(value);
+                let not_block = || mistake(&name, format!("{name} is not a block"));
+                for inner in inner.ok_or_else(not_block)? {
                     self.block(&format!("{name}."), inner)?;
                 }
             } else if !self.special(&name, value)? {
                 unexpected.push(written.as_str());
             }
         }
-        if unexpected.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = unexpected.first() else { return Ok(()) };
         let (gap, names) = (if prefix.is_empty() { "" } else { " " }, unexpected.join(", "));
-        Err(format!("{}{gap}unexpected keys {names}", prefix.trim_end_matches('.')))
+        let text = format!("{}{gap}unexpected keys {names}", prefix.trim_end_matches('.'));
+        Err(mistake(format!("{prefix}{first}"), text))
     }
 
     /// Blocks with labels and blocks of free form. False: there is no such block.
-    fn special(&mut self, name: &str, value: &Any) -> Result<bool, String> {
-        let not_block = || format!("{name} is not a block");
+    fn special(&mut self, name: &str, value: &Any) -> Result<bool, Mistake> {
+        let not_block = || mistake(name, format!("{name} is not a block"));
         match name {
             "plugin" | "client.host_volume" | "client.host_network" => {
                 for outer in objects(value).ok_or_else(not_block)? {
@@ -216,7 +229,7 @@ impl Tree {
         Ok(true)
     }
 
-    fn labelled(&mut self, name: &str, label: &str, block: Block) -> Result<(), String> {
+    fn labelled(&mut self, name: &str, label: &str, block: Block) -> Result<(), Mistake> {
         let allowed: &[&str] = match name {
             "plugin" => &["args", "config"],
             "client.host_volume" => HOST_VOLUME,
@@ -224,8 +237,9 @@ impl Tree {
         };
         let odd: Vec<&str> =
             block.keys().map(String::as_str).filter(|k| !allowed.contains(k)).collect();
-        if !odd.is_empty() {
-            return Err(format!("{name} {label} unexpected keys {}", odd.join(", ")));
+        if let Some(first) = odd.first() {
+            let text = format!("{name} {label} unexpected keys {}", odd.join(", "));
+            return Err(mistake(format!("{name}.{first}"), text));
         }
         match name {
             "plugin" => self.plugins.entry(label.to_owned()).or_default().extend(block),

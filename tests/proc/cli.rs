@@ -175,13 +175,13 @@ fn what_does_not_go_is_said_with_the_right_status() {
 fn configurations_that_cannot_be_served_stop_the_start() {
     let dir = std::env::temp_dir().join(format!("vardo-config-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("a folder");
-    let file = dir.join("agent.json");
+    let file = dir.join("agent.hcl");
     let file_name = file.display().to_string();
     for (document, text) in [
-        (r#"{"acl":{"enabled":true}}"#, "==> acl.enabled is not supported by this version"),
         (r#"{"tls":{"http":true}}"#, "==> tls.http is not supported by this version"),
-        (r#"{"server":{"bar":1}}"#, "server unexpected keys bar"),
-        ("server { enabled = true }", "write the configuration as JSON"),
+        (r#"{"server":{"bar":1}}"#, "server unexpected keys bar (line 1, column 12)"),
+        ("server { enable = true }", "unexpected keys enable (line 1, column 10; did you mean"),
+        ("server { enabled = ", "At 1:20: Unknown token: EOF"),
     ] {
         fs::write(&file, document).expect("a file");
         let mut command = Command::new(BINARY);

@@ -1,0 +1,5 @@
+server {
+  enabled = true
+}
+data_dir = "/var/lib/vardo"
+server { encrypt = "abc" }

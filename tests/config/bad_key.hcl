@@ -1,0 +1,5 @@
+data_dir = "/d"
+server {
+  enabled = true
+  boostrap_expect = 1
+}

@@ -1,0 +1,10 @@
+server {
+  enabled = true
+}
+data_dir = "/var/lib/vardo"
+client {
+  enabled = true
+  reserved {
+    cpus = 4
+  }
+}

@@ -1,0 +1,8 @@
+server {
+  enabled = true
+}
+data_dir = "/var/lib/vardo"
+client {
+  enabled = true
+  node_pool = "all"
+}

@@ -1,0 +1,5 @@
+Data_Dir = "/d"
+SERVER {
+  Enabled = true
+}
+Log_Level = "warn"

@@ -1,0 +1,5 @@
+/* a
+b */ data_dir = "/d" // c
+# d
+server { # e
+  enabled = true /* f */ }

@@ -1,0 +1,5 @@
+# One server.
+server {
+  enabled = true
+}
+data_dir = "/var/lib/vardo"

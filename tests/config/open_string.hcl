@@ -1,0 +1,2 @@
+data_dir = "/d
+name = "x"

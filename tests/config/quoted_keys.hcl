@@ -1,0 +1,3 @@
+"data_dir" = "/d"
+"server" { "enabled" = "true" }
+"ports" = { "http" = "5" }

@@ -1,0 +1,7 @@
+server {
+  enabled = true
+}
+data_dir = "/var/lib/vardo"
+tls {
+  http = true
+}

@@ -1,0 +1,2 @@
+server { enabled = true }
+data_dir = "x"
