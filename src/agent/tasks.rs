@@ -8,7 +8,9 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
 use super::probes::Probes;
-use crate::client::exec_proto::{ExecutorCmd, ExecutorEvent, Handle, Lines, StartSpec, write_line};
+use crate::client::exec_proto::{
+    ExecutorCmd, ExecutorEvent, Handle, Lines, PROTO_RUN, StartSpec, write_line,
+};
 use crate::client::{AllocDirSpec, ClientEffect, ClientInput, TaskKey};
 use crate::os::{self, spawn};
 use crate::stdx::slab::{Key, Slab};
@@ -20,6 +22,10 @@ struct Talk {
     stream: UnixStream,
     lines: Lines,
     out: Vec<u8>,
+    /// Version of the protocol that the executor speaks; 0 until it has said so.
+    proto: u32,
+    /// Scripts to be run once that is known.
+    held: Vec<ExecutorCmd>,
     /// How the task ended was told: the end of the conversation is no news.
     ended: bool,
 }
@@ -113,6 +119,8 @@ impl Tasks {
             stream,
             lines: Lines::default(),
             out: Vec::new(),
+            proto: 0,
+            held: Vec::new(),
             ended: false,
         };
         let key = self.talks.insert(talk);
@@ -141,9 +149,14 @@ impl Tasks {
     }
 
     fn tell(&mut self, task: &TaskKey, command: &ExecutorCmd, out: &mut Vec<ClientInput>) {
-        let Some(key) = self.by_task.get(task).copied() else { return };
-        let Some(talk) = self.talks.get_mut(key) else { return };
-        write_line(command, &mut talk.out);
+        let key = self.by_task.get(task).copied();
+        let Some((key, talk)) = key.and_then(|k| Some((k, self.talks.get_mut(k)?))) else {
+            if let ExecutorCmd::Run { id, .. } = command {
+                out.push(not_run(task.clone(), id, "the task has no process"));
+            }
+            return;
+        };
+        talk.say(command, out);
         let done = matches!(command, ExecutorCmd::Shutdown);
         if !talk.flush() || done {
             talk.ended |= done;
@@ -165,6 +178,18 @@ impl Tasks {
 }
 
 impl Talk {
+    /// Queues one command. Scripts wait until it is known whether the executor runs any.
+    fn say(&mut self, command: &ExecutorCmd, out: &mut Vec<ClientInput>) {
+        match command {
+            ExecutorCmd::Run { .. } if self.proto == 0 => self.held.push(command.clone()),
+            ExecutorCmd::Run { id, .. } if self.proto < PROTO_RUN => {
+                let why = "the task was started by an earlier version: restart it";
+                out.push(not_run(self.task.clone(), id, why));
+            }
+            _ => write_line(command, &mut self.out),
+        }
+    }
+
     /// Reads all there is; false where the conversation is over.
     fn read(&mut self, out: &mut Vec<ClientInput>) -> bool {
         let mut buf = [0; 4096];
@@ -193,9 +218,15 @@ impl Talk {
         match &event {
             ExecutorEvent::Started(handle) => self.handle = handle.clone(),
             ExecutorEvent::Exited(_) | ExecutorEvent::StartFailed { .. } => self.ended = true,
-            ExecutorEvent::Hello { .. }
-            | ExecutorEvent::Signaled { .. }
+            ExecutorEvent::Hello { proto, .. } => {
+                self.proto = *proto;
+                for command in std::mem::take(&mut self.held) {
+                    self.say(&command, out);
+                }
+            }
+            ExecutorEvent::Signaled { .. }
             | ExecutorEvent::Stats { .. }
+            | ExecutorEvent::Ran { .. }
             | ExecutorEvent::Lost { .. } => {}
         }
         out.push(ClientInput::Executor(self.task.clone(), event));
@@ -216,6 +247,12 @@ impl Talk {
         self.out = Vec::new();
         true
     }
+}
+
+/// The answer to a script that no executor was told of.
+fn not_run(task: TaskKey, id: &str, why: &str) -> ClientInput {
+    let (id, error) = (id.to_owned(), why.to_owned());
+    ClientInput::Executor(task, ExecutorEvent::Ran { id, code: 0, output: String::new(), error })
 }
 
 /// Directories in their order, with exactly their modes, and files.

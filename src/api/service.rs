@@ -103,7 +103,7 @@ pub struct ServiceCheck {
     /// task service: task name
     pub task_name: String,
     pub timeout: i64,
-    /// http|tcp|script|grpc (nomad provider: http, tcp)
+    /// http|tcp|script|grpc (nomad provider: http, tcp, script)
     #[serde(rename = "Type")]
     pub kind: String,
 }

@@ -478,7 +478,8 @@ impl AllocMachine {
             POSTSTOP => true,
             PRESTART if !t.sidecar => t.is_dead() && !t.state.failed,
             POSTSTART if !t.sidecar => t.is_running() || (t.is_dead() && !t.state.failed),
-            _ => t.state.state == TASK_RUNNING,
+            // One that is stopped for a restart still runs, and has no checks any more.
+            _ => t.serves(),
         });
         let served = !watch.terms.checks || self.checks.healthy();
         let failed = self.tasks.iter().any(|t| t.state.failed);

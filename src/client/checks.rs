@@ -1,12 +1,14 @@
 //! Checks of services: asked in their intervals, judged, and remembered until the next answer.
 //!
-//! Nothing here connects: a check that is due becomes a probe, whose course comes back as
-//! [`ProbeEvent`]s. Every run has an end, at the latest that of its time-out.
+//! Nothing here connects: a check that is due becomes a probe, or a script for the executor of a
+//! task, whose course comes back as [`ProbeEvent`]s. Every run has an end, at the latest
+//! that of its time-out.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::ClientEffect;
+use super::exec_proto::{ExecutorCmd, LINE_BYTES_MAX};
 use super::interpolate::Scope;
 use super::services::Place;
 use super::task::{Ctx, Spec};
@@ -22,6 +24,12 @@ pub enum ProbeEvent {
     Data(Vec<u8>),
     /// The other side is through; with text: it broke.
     Closed(String),
+    /// A script has ended; with an error: not by itself.
+    Ran {
+        code: i32,
+        output: String,
+        error: String,
+    },
 }
 
 /// How a check asks.
@@ -29,6 +37,8 @@ pub enum ProbeEvent {
 enum Ask {
     Tcp(SocketAddr),
     Http(SocketAddr, Vec<u8>),
+    /// By the executor of this task.
+    Script(String, ExecutorCmd),
     /// It cannot be asked, and why.
     Never(String),
 }
@@ -81,9 +91,8 @@ impl CheckSpec {
                 ignore_warnings: r.ignore_warnings,
             })
         });
-        let ask = ask(check, place, scope).unwrap_or_else(Ask::Never);
-        let identity = [
-            &spec.alloc.id,
+        let mut identity = vec![
+            spec.alloc.id.as_str(),
             &spec.group.name,
             &spec.task.name,
             service,
@@ -92,8 +101,17 @@ impl CheckSpec {
             &check.path,
             &check.port_label,
         ];
+        let script = check.kind == "script";
+        if script {
+            identity.push(&check.command);
+            identity.extend(check.args.iter().map(String::as_str));
+        }
+        let id = digest(&identity);
+        let ask =
+            if script { script_of(spec, &id, check, scope) } else { ask(check, place, scope) };
+        let ask = ask.unwrap_or_else(Ask::Never);
         Self {
-            id: digest(&identity),
+            id,
             name,
             service: service.to_owned(),
             task: spec.task.name.clone(),
@@ -124,6 +142,23 @@ fn ask(check: &ServiceCheck, place: &Place, scope: &Scope) -> Result<Ask, String
         "http" => Ok(Ask::Http(addr, request(check, addr, scope)?)),
         other => Err(format!("nomad: checks of type {other:?} are not made by this version")),
     }
+}
+
+/// # Errors
+/// Why it cannot be run.
+fn script_of(spec: Spec<'_>, id: &str, check: &ServiceCheck, scope: &Scope) -> Result<Ask, String> {
+    let task = if check.task_name.is_empty() { &spec.task.name } else { &check.task_name };
+    let command = ExecutorCmd::Run {
+        id: id.to_owned(),
+        command: scope.text(&check.command),
+        args: check.args.iter().map(|a| scope.text(a)).collect(),
+        timeout_ns: u64::try_from(check.timeout).unwrap_or(0).max(INTERVAL_NS_MIN),
+    };
+    // A longer line would end the conversation with the executor.
+    if crate::stdx::json::encode(&command).len() >= LINE_BYTES_MAX {
+        return Err("nomad: command and args of the check are too long".to_owned());
+    }
+    Ok(Ask::Script(task.clone(), command))
 }
 
 /// The bytes of a request.
@@ -307,18 +342,26 @@ impl Check {
 
     fn begin(&mut self, alloc: &str, restarts: &mut Vec<(String, String)>, ctx: &mut Ctx<'_>) {
         self.next_at = ctx.now.mono_ns.saturating_add(self.spec.interval_ns);
-        let (addr, request) = match &self.spec.ask {
+        let probe = |addr, request| {
+            let key = (alloc.to_owned(), self.spec.id.clone());
+            (ClientEffect::Probe { key, addr, request }, 0)
+        };
+        let (effect, more_ns) = match &self.spec.ask {
             Ask::Never(why) => {
                 let outcome = (Verdict::Failure, 0, why.clone());
                 return self.record(outcome, restarts, ctx);
             }
-            Ask::Tcp(addr) => (*addr, Vec::new()),
-            Ask::Http(addr, request) => (*addr, request.clone()),
+            // The executor keeps the time-out itself.
+            Ask::Script(task, command) => {
+                let key = (alloc.to_owned(), task.clone());
+                (ClientEffect::Executor(key, command.clone()), ANSWER_NS)
+            }
+            Ask::Tcp(addr) => probe(*addr, Vec::new()),
+            Ask::Http(addr, request) => probe(*addr, request.clone()),
         };
-        let give_up = ctx.now.mono_ns.saturating_add(self.spec.timeout_ns);
+        let give_up = ctx.now.mono_ns.saturating_add(self.spec.timeout_ns + more_ns);
         self.run = Some(Run { give_up, response: Response::default() });
-        let key = (alloc.to_owned(), self.spec.id.clone());
-        ctx.out.push(ClientEffect::Probe { key, addr, request });
+        ctx.out.push(effect);
     }
 
     /// The outcome, where the run is over.
@@ -341,6 +384,7 @@ impl Check {
                 return failed("closed without an answer".to_owned());
             }
             ProbeEvent::Closed(_) => return answered(&run.response),
+            ProbeEvent::Ran { code, output, error } => return Some(ran(code, &output, &error)),
         }
         let known = run.response.status()?;
         if (200..300).contains(&known) || run.response.is_done() {
@@ -419,6 +463,19 @@ fn answered(response: &Response) -> Option<(Verdict, u16, String)> {
     })
 }
 
+/// Exit status 0 is good, everything else is not.
+fn ran(code: i32, output: &str, error: &str) -> (Verdict, u16, String) {
+    let (verdict, mut text) = match (code, error) {
+        (0, "") => (Verdict::Success, "nomad: script ok".to_owned()),
+        (_, "") => (Verdict::Failure, format!("nomad: script exited with status {code}")),
+        _ => (Verdict::Failure, format!("nomad: script: {error}")),
+    };
+    if !output.is_empty() {
+        text = format!("{text}\n{output}");
+    }
+    (verdict, 0, text)
+}
+
 fn text_of(response: &Response) -> String {
     String::from_utf8_lossy(response.body()).into_owned()
 }
@@ -426,3 +483,5 @@ fn text_of(response: &Response) -> String {
 /// Least interval and time-out, nanoseconds.
 const INTERVAL_NS_MIN: u64 = 1_000_000_000;
 const SECOND: i64 = 1_000_000_000;
+/// How long an executor may take to tell the end of a script beyond its time-out, nanoseconds.
+const ANSWER_NS: u64 = 5_000_000_000;

@@ -13,9 +13,14 @@ use serde::Serialize;
 
 /// Version of this protocol. Raised when a message changes its meaning; new optional fields do not
 /// count.
-pub const PROTO: u32 = 1;
+pub const PROTO: u32 = 2;
+/// Version since which executors run scripts ([`ExecutorCmd::Run`]). Older ones end the
+/// conversation when they hear of one.
+pub const PROTO_RUN: u32 = 2;
 /// Longest line either side accepts, in bytes. A longer one ends the conversation.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Most output of a script that is told, in bytes.
+pub const SCRIPT_OUTPUT_BYTES: usize = 3 * 1024;
 /// File in the run directory that tells the executor what to start.
 pub const START_FILE: &str = "start.json";
 /// File in the run directory that holds the [`Exit`] of the task; written and synced before anyone
@@ -159,6 +164,10 @@ pub enum ExecutorCmd {
     Stats { token: u64 },
     /// The exit has been recorded: the executor may go. Before the task's end it is ignored.
     Shutdown,
+    /// Runs a script beside the task, with its environment, directory and user. Answered by
+    /// [`ExecutorEvent::Ran`] with the same id, at the latest after `timeout_ns`, when the script
+    /// is killed. While a run of that id is under way no other is begun: its end answers both.
+    Run { id: String, command: String, args: Vec<String>, timeout_ns: u64 },
 }
 }
 
@@ -179,6 +188,9 @@ pub enum ExecutorEvent {
     Signaled { token: u64, error: String },
     /// Answer to a question for a sample.
     Stats { token: u64, usage: Usage },
+    /// A script has ended: its exit status and the last [`SCRIPT_OUTPUT_BYTES`] of what it wrote.
+    /// With an error: it has none, because it was not started, was killed, or took too long.
+    Ran { id: String, code: i32, output: String, error: String },
     /// Made by the agent, never sent: the executor is gone and left no [`EXIT_FILE`]. What still
     /// ran of the task has been killed where it could be identified.
     Lost { reason: String },

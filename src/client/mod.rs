@@ -285,6 +285,10 @@ impl Client {
                 let before = task.and_then(|t| t.usage.replace(usage.clone()));
                 self.questions.sampled(token, &key.1, usage, before);
             }
+            exec_proto::ExecutorEvent::Ran { id, code, output, error } => {
+                let event = ProbeEvent::Ran { code, output, error };
+                self.with(&key.0, now, effects, |m, ctx| m.probe(&id, event, ctx));
+            }
             event => self.with(&key.0, now, effects, |m, ctx| m.executor(&key.1, &event, ctx)),
         }
     }

@@ -9,7 +9,9 @@ use super::checks::CheckSpec;
 use super::env::{self, TaskDirs};
 use super::interpolate::Scope;
 use super::task::{Ctx, Spec, alloc_root, sources};
-use crate::api::{Allocation, Job, Node, Service, ServiceRegistration, Task, TaskGroup};
+use crate::api::{
+    Allocation, Job, Node, Service, ServiceCheck, ServiceRegistration, Task, TaskGroup,
+};
 
 /// The provider whose registrations are kept here.
 pub(crate) const PROVIDER: &str = "nomad";
@@ -43,7 +45,7 @@ pub(crate) fn offer(
         let spec = Spec { alloc, job, group, task: &nobody };
         let scope = scope(spec, ctx);
         for service in group.services.iter().filter(own) {
-            add(service, spec, &scope, ctx.node, &mut out);
+            add(service, spec, &scope, ctx, &mut out);
         }
     }
     for task in group.tasks.iter().filter(|t| runs(&t.name)) {
@@ -53,7 +55,7 @@ pub(crate) fn offer(
         let spec = Spec { alloc, job, group, task };
         let scope = scope(spec, ctx);
         for service in task.services.iter().filter(own) {
-            add(service, spec, &scope, ctx.node, &mut out);
+            add(service, spec, &scope, ctx, &mut out);
         }
     }
     out
@@ -65,7 +67,8 @@ fn scope(spec: Spec<'_>, ctx: &Ctx<'_>) -> Scope {
     env::build(&sources(spec, ctx, &dirs))
 }
 
-fn add(service: &Service, spec: Spec<'_>, scope: &Scope, node: &Node, out: &mut Offer) {
+fn add(service: &Service, spec: Spec<'_>, scope: &Scope, ctx: &Ctx<'_>, out: &mut Offer) {
+    let node = ctx.node;
     let name = scope.text(&service.name);
     if !is_name(&name) {
         log::warn!("{name:?} of allocation {} cannot be a service's name", spec.alloc.id);
@@ -85,6 +88,9 @@ fn add(service: &Service, spec: Spec<'_>, scope: &Scope, node: &Node, out: &mut 
     };
     let advertised = scope.text(&service.address);
     for check in service.checks.iter() {
+        // A script sees what its task sees.
+        let of_task = task_of(spec, check).map(|task| self::scope(Spec { task, ..spec }, ctx));
+        let scope = of_task.as_ref().unwrap_or(scope);
         let label = match check.port_label.as_str() {
             "" => label.clone(),
             own => scope.text(own),
@@ -109,6 +115,12 @@ fn add(service: &Service, spec: Spec<'_>, scope: &Scope, node: &Node, out: &mut 
         tags: tags.iter().map(|t| scope.text(t)).collect::<Vec<_>>().into(),
         ..ServiceRegistration::default()
     });
+}
+
+/// The task that a script of a group's service runs in.
+fn task_of<'a>(spec: Spec<'a>, check: &ServiceCheck) -> Option<&'a Task> {
+    let named = |t: &&Task| check.kind == "script" && t.name == check.task_name;
+    spec.group.tasks.iter().find(named).filter(|t| t.name != spec.task.name)
 }
 
 /// Lower bound of what can be asked for by a path of the API.

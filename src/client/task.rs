@@ -334,6 +334,7 @@ impl TaskMachine {
         match event {
             ExecutorEvent::Hello { .. }
             | ExecutorEvent::Signaled { .. }
+            | ExecutorEvent::Ran { .. }
             | ExecutorEvent::Stats { .. } => {}
             ExecutorEvent::Started(handle) => self.started(handle, spec, ctx),
             ExecutorEvent::StartFailed { error } => self.start_failed(&error, spec, ctx),

@@ -138,6 +138,10 @@ impl World {
                     let usage = Usage { rss_bytes: 4096, at_ns: 5, ..Usage::default() };
                     self.input(ClientInput::Executor(key, ExecutorEvent::Stats { token, usage }));
                 }
+                ExecutorCmd::Run { command, args, timeout_ns, .. } => {
+                    let line = format!("{command} {}", args.join(" "));
+                    self.log.push(format!("run {} {line} {}ms", key.1, timeout_ns / MS));
+                }
             },
             ClientEffect::Adopt(key, handle) => {
                 self.log.push(format!("adopt {} {}", key.1, handle.pid));

@@ -9,6 +9,7 @@
 //! event library, one static buffer, and what was needed for the start is given back.
 
 mod logs;
+mod scripts;
 
 use std::fs;
 use std::io::{self, PipeReader, Read, Write};
@@ -28,6 +29,7 @@ use crate::os::spawn::{CLAIM_FILE, Reaped};
 use crate::os::{self, Ready, clock, proc, spawn, task};
 use crate::stdx::json;
 use logs::Rotated;
+use scripts::Scripts;
 
 /// Most agents in conversation at once; one is normal, two while an agent is replaced. More are
 /// turned away.
@@ -83,6 +85,7 @@ struct Executor {
     streams: [Option<Stream>; 2],
     log_dir: Option<LogDir>,
     group: Option<Group>,
+    scripts: Scripts,
     handle: Handle,
     phase: Phase,
     /// When memory is to be given back (monotonic), unless something happens before.
@@ -134,6 +137,7 @@ fn prepare() -> io::Result<Executor> {
         streams: [None, None],
         log_dir: None,
         group: None,
+        scripts: Scripts::default(),
         handle,
         phase: Phase::Running { kill_at: None },
         settle_at: Some(clock::mono_ns().saturating_add(SETTLE_NS)),
@@ -213,6 +217,8 @@ impl Executor {
             for conn in &self.conns {
                 watched.push(Ready::new(conn.stream.as_raw_fd(), !conn.out.is_empty()));
             }
+            let scripts_at = watched.len();
+            self.scripts.watch(&mut watched);
             os::poll(&mut watched, self.timeout_ms(now))?;
             let ready = |at: usize| watched.get(at).is_some_and(|r| r.any());
             if watched.iter().any(|r| r.any()) {
@@ -224,6 +230,7 @@ impl Executor {
                     self.pump(at);
                 }
             }
+            self.scripts.pump(watched.get(scripts_at..).unwrap_or_default());
             if ready(0) {
                 self.on_signal();
             }
@@ -243,7 +250,7 @@ impl Executor {
             Phase::Over { retry_at: Some(at), .. } => Some(*at),
             Phase::Over { since, .. } => Some(since.saturating_add(LINGER_NS)),
         };
-        let at = at.into_iter().chain(self.settle_at).min();
+        let at = at.into_iter().chain(self.settle_at).chain(self.scripts.deadline()).min();
         at.map_or(-1, |at| {
             i32::try_from(at.saturating_sub(now).div_ceil(1_000_000)).unwrap_or(i32::MAX)
         })
@@ -262,6 +269,7 @@ impl Executor {
     /// What the passing of time brings: the SIGKILL after the grace, the end of draining, another
     /// try to record.
     fn on_time(&mut self, now: u64) {
+        self.scripts.on_time(now);
         match &mut self.phase {
             Phase::Running { kill_at } if kill_at.is_some_and(|at| at <= now) => {
                 *kill_at = None;
@@ -326,6 +334,8 @@ impl Executor {
                 && let Phase::Running { .. } = self.phase
             {
                 self.on_task_end(child);
+            } else if let Some(event) = self.scripts.ended(child) {
+                self.tell(&event);
             }
         }
         if let Phase::Draining { .. } = self.phase {
@@ -426,6 +436,16 @@ impl Executor {
                 return false;
             }
             (ExecutorCmd::Shutdown, _) => {}
+            (ExecutorCmd::Run { id, command, args, timeout_ns }, Phase::Running { .. }) => {
+                let procs = self.group.as_ref().and_then(Group::procs);
+                let begun = self.scripts.begin(id, command, args, *timeout_ns, procs);
+                if let Err(error) = begun {
+                    conn.say(&scripts::failed(id, error));
+                }
+            }
+            (ExecutorCmd::Run { id, .. }, _) => {
+                conn.say(&scripts::failed(id, "task not running".to_owned()));
+            }
         }
         true
     }

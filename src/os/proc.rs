@@ -187,6 +187,16 @@ pub fn is_same(pid: u32, start_ticks: u64) -> bool {
 /// children, so it calls this whenever one has ended, until none is left. Nobody else collects its
 /// children, so none of these numbers can have changed hands. Returns whether any was there.
 pub fn kill_children(group: u32) -> bool {
+    let left = kill_group(group);
+    for pid in &left {
+        kill_quietly(i64::from(*pid));
+    }
+    !left.is_empty()
+}
+
+/// Sends SIGKILL to a process group that a child of this process has led, if a child is in its
+/// session. Returns all children. Only for executors, which alone collect their children.
+pub fn kill_group(group: u32) -> Vec<u32> {
     let own = std::process::id();
     let left = children_of(own).unwrap_or_else(|| {
         all_pids().into_iter().filter(|p| stat(*p).is_some_and(|s| s.parent == own)).collect()
@@ -195,10 +205,7 @@ pub fn kill_children(group: u32) -> bool {
     if group > 1 && left.iter().any(|pid| stat(*pid).is_some_and(|s| s.session == group)) {
         kill_quietly(-i64::from(group));
     }
-    for pid in &left {
-        kill_quietly(i64::from(*pid));
-    }
-    !left.is_empty()
+    left
 }
 
 /// SIGKILL to a process or group. That it is gone already is what was wanted.

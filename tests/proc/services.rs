@@ -54,8 +54,10 @@ fn job(id: &str, port: u16, check: Value) -> Value {
     group["Networks"] =
         json!([{ "Mode": "host", "ReservedPorts": [{ "Label": "http", "Value": port }] }]);
     let mut check = check;
-    for (key, value) in [("Interval", 1_000_000_000), ("Timeout", 1_000_000_000)] {
-        check[key] = json!(value);
+    for key in ["Interval", "Timeout"] {
+        if check[key].is_null() {
+            check[key] = json!(1_000_000_000);
+        }
     }
     group["Tasks"][0]["Services"] = json!([{
         "Name": "api-${NOMAD_GROUP_NAME}", "Provider": "nomad", "PortLabel": "http",
@@ -125,17 +127,26 @@ fn services_and_checks_of_a_running_task() {
     assert_eq!(agent.get("/v1/services").json(), json!([]));
 }
 
-/// Kills the task of an allocation: the process that has its id and is not its executor.
+/// Kills the task of an allocation.
 fn end_task(alloc: &str) {
+    for (pid, _) in processes(alloc) {
+        super::agent::send("KILL", pid);
+    }
+}
+
+/// The processes of an allocation, but not its executors, with their command lines.
+fn processes(alloc: &str) -> Vec<(u32, String)> {
     let mark = format!("NOMAD_ALLOC_ID={alloc}");
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes())
+        let file = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        if file("environ").split(|b| *b == 0).any(|v| v == mark.as_bytes())
             && let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok())
         {
-            super::agent::send("KILL", pid);
+            found.push((pid, String::from_utf8_lossy(&file("cmdline")).replace('\0', " ")));
         }
     }
+    found
 }
 
 #[test]
@@ -163,6 +174,95 @@ fn a_failing_check_restarts_its_task_and_a_stop_wakes_those_who_wait() {
         waiting.join().expect("an answer")
     });
     assert_eq!((gone.json(), gone.index() > index), (json!([]), true));
+}
+
+/// A check by the shell script of that file, so that tests can change what it does.
+fn script_check(agent: &Agent, script: &str) -> (std::path::PathBuf, Value) {
+    let file = agent.dir.join("check.sh");
+    std::fs::write(&file, script).expect("a script");
+    let args = json!([file, "${NOMAD_TASK_NAME}"]);
+    let check = json!({ "Type": "script", "Name": "up", "Command": "sh", "Args": args });
+    (file, check)
+}
+
+#[test]
+fn a_script_checks_its_task_from_within() {
+    let mut agent = Agent::start("check-script");
+    let says = "echo \"$1 in $PWD with $NOMAD_ALLOC_NAME\"; echo oops >&2; ";
+    let (file, check) = script_check(&agent, &format!("{says} exit 0"));
+    let port = Checked::start().port;
+    let reply = agent.put("/v1/jobs", &job("web", port, check));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    agent.until("a registration", |a| instances(a).len() == 1);
+    let alloc = instances(&agent)[0]["AllocID"].as_str().expect("an id").to_owned();
+    let until = |agent: &Agent, status: &str, texts: &[&str]| {
+        let mut last = Value::Null;
+        agent.until(status, |a| {
+            last = result(a, &alloc);
+            let output = last["Output"].as_str().unwrap_or_default();
+            last["Status"] == status && texts.iter().all(|t| output.contains(t))
+        });
+        last
+    };
+    let dir = format!("t in {}/data/alloc/{alloc}/t with web.g[0]\n", agent.dir.display());
+    let good = until(&agent, "success", &["nomad: script ok\n", &dir, "oops\n"]);
+    assert!(good["StatusCode"].is_null() && good["Task"] == "t", "{good}");
+
+    // What it leaves behind goes when it ends, what does not end when its time is over.
+    std::fs::write(&file, format!("{says} sleep 1234 & exit 7")).expect("a script");
+    until(&agent, "failure", &["nomad: script exited with status 7\n", &dir]);
+    std::fs::write(&file, "echo so far; sleep 1234 & sleep 1234").expect("a script");
+    until(&agent, "failure", &["nomad: script: timed out after 1s\nso far\n"]);
+    std::fs::write(&file, "exec yes").expect("a script");
+    let flood = until(&agent, "failure", &["timed out after 1s\n", "y\ny\n"]);
+    assert!(flood["Output"].as_str().is_some_and(|o| o.len() < 4096));
+    std::fs::write(&file, "exit 0").expect("a script");
+    until(&agent, "success", &["script ok"]);
+    let left: Vec<_> = processes(&alloc).into_iter().filter(|(_, c)| c.contains("1234")).collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    // A run goes on while the agent is replaced, and is not doubled.
+    let runs = agent.dir.join("runs");
+    let slow = format!("echo x >>{}; sleep 0.6; wc -l <{0}", runs.display());
+    std::fs::write(&file, slow).expect("a script");
+    agent.until("a run", |_| runs.exists());
+    agent.kill();
+    agent.spawn();
+    agent.until_ready();
+    until(&agent, "success", &["script ok\n1\n"]);
+    assert_eq!(agent.allocs("web")[0]["TaskStates"]["t"]["Restarts"], json!(0));
+
+    // The end of the task is the end of its scripts.
+    std::fs::write(&file, "echo x >>$0.late; exec sleep 4321").expect("a script");
+    agent.until("a run", |a| a.dir.join("check.sh.late").exists());
+    agent.delete("/v1/job/web");
+    agent.until("the end", |_| processes(&alloc).is_empty());
+}
+
+#[test]
+fn a_failing_script_holds_a_rollout_up_and_restarts_its_task() {
+    let agent = Agent::start("check-script-health");
+    let (file, mut check) = script_check(&agent, "exit 1");
+    check["CheckRestart"] = json!({ "Limit": 2, "Grace": 0 });
+    let mut job = job("web", Checked::start().port, check);
+    job["Job"]["Update"] = json!({ "MinHealthyTime": 100_000_000, "MaxParallel": 1 });
+    let group = &mut job["Job"]["TaskGroups"][0];
+    group["RestartPolicy"] =
+        json!({ "Attempts": 9, "Delay": 1, "Interval": 60_000_000_000_u64, "Mode": "fail" });
+    // The same as a service of the group.
+    group["Services"] = group["Tasks"][0]["Services"].take();
+    let refused = agent.put("/v1/jobs", &job);
+    assert!(refused.text().contains("must name the task to run in"), "{}", refused.text());
+    job["Job"]["TaskGroups"][0]["Services"][0]["Checks"][0]["TaskName"] = json!("t");
+    assert_eq!(agent.put("/v1/jobs", &job).status, 200);
+    let state = |a: &Agent| a.allocs("web").first().cloned().unwrap_or_default();
+    agent.until("a restart", |a| {
+        let alloc = state(a);
+        assert_ne!(alloc["DeploymentStatus"]["Healthy"], json!(true));
+        alloc["TaskStates"]["t"]["Restarts"].as_u64().is_some_and(|n| n > 0)
+    });
+    std::fs::write(&file, "exit 0").expect("a script");
+    agent.until("health", |a| state(a)["DeploymentStatus"]["Healthy"] == json!(true));
 }
 
 #[test]

@@ -372,3 +372,60 @@ fn some_checks_do_not_hold_a_rollout_up() {
         assert_eq!(healthy(&mut w), verdict, "{on_update} {health_check} {status}");
     }
 }
+
+#[test]
+fn scripts_run_in_their_task_and_are_judged_by_their_status() {
+    let script = |task: &str| ServiceCheck {
+        task_name: task.to_owned(),
+        command: "/bin/is-up".to_owned(),
+        args: vec!["${NOMAD_TASK_NAME}".to_owned()].into(),
+        check_restart: Some(CheckRestart { limit: 3, grace: Some(0), ..CheckRestart::default() }),
+        ..check("script")
+    };
+    let of_group = Service { checks: vec![script("web")].into(), ..service("api", "http") };
+    let mut w = World::new();
+    w.pull(&[&serving(vec![of_group], Vec::new())]);
+    let run = "run web /bin/is-up web 2000ms";
+    let runs = |w: &World| w.log.iter().filter(|l| *l == run).count();
+    assert_eq!(runs(&w), 1, "{:?}", w.log);
+    let id = {
+        let all = results(&mut w);
+        assert!(all.contains("\"Status\":\"pending\""), "{all}");
+        all.split('"').nth(1).unwrap().to_owned()
+    };
+    let ran = |w: &mut World, code: i32, error: &str| {
+        let (output, error) = ("said".to_owned(), error.to_owned());
+        w.event("a", "web", ExecutorEvent::Ran { id: id.clone(), code, output, error });
+    };
+    // No second run while one is under way, however long it takes.
+    w.advance_ms(6_000);
+    assert_eq!(runs(&w), 1);
+    ran(&mut w, 0, "");
+    let all = results(&mut w);
+    assert!(all.contains("\"Status\":\"success\"") && all.contains("script ok\\nsaid"), "{all}");
+    w.advance_ms(5_000);
+    assert_eq!(runs(&w), 2);
+    ran(&mut w, 3, "");
+    let all = results(&mut w);
+    assert!(all.contains("script exited with status 3"), "{all}");
+    // Of a run that is over nothing more is heard.
+    ran(&mut w, 0, "");
+    assert_eq!(results(&mut w), all);
+    w.advance_ms(5_000);
+    ran(&mut w, 0, "timed out after 2s");
+    assert!(results(&mut w).contains("nomad: script: timed out after 2s"));
+    w.advance_ms(5_000);
+    ran(&mut w, 0, "ended by signal 9");
+    assert!(w.log.iter().any(|l| l.starts_with("kill web")), "{:?}", w.log);
+}
+
+#[test]
+fn an_executor_that_does_not_answer_counts_as_a_failure() {
+    let script = ServiceCheck { command: "/bin/x".to_owned(), ..check("script") };
+    let s = Service { checks: vec![script].into(), ..service("api", "http") };
+    let mut w = World::new();
+    w.pull(&[&serving(Vec::new(), vec![s])]);
+    w.advance_ms(7_100);
+    let all = results(&mut w);
+    assert!(all.contains("\"Status\":\"failure\""), "{all}");
+}
