@@ -330,10 +330,12 @@ pub enum Applied {
     /// A deployment was steered; the version that its job went back to.
     Deployment(Option<u64>),
     /// The plan's outcome: `refused` names nodes whose part did not fit; `refresh_index` is then
-    /// the state that a new attempt must see.
+    /// the state that a new attempt must see. With `progress` something of it was done all the
+    /// same.
     Plan {
         refused: Vec<String>,
         refresh_index: u64,
+        progress: bool,
     },
     /// Check-and-set failed; what stands there now (None: nothing).
     Conflict(Option<Box<Variable>>),

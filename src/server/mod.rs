@@ -56,7 +56,7 @@ pub struct Config {
 /// An evaluation that is being worked on.
 struct Run {
     lease: Lease,
-    /// Plans that were refused in part, in a row.
+    /// Plans that met a conflict in a row; one of which a part was done begins a new row.
     conflicts: u32,
     kind: String,
 }
@@ -432,6 +432,9 @@ impl Server {
         let Some(run) = self.runs.get_mut(id) else { return Ok(None) };
         let refused = matches!(result, Applied::Plan { refused, .. } if !refused.is_empty());
         if refused {
+            if matches!(result, Applied::Plan { progress: true, .. }) {
+                run.conflicts = 0;
+            }
             run.conflicts += 1;
             if run.conflicts < attempts_max(&run.kind) {
                 self.broker.extend(&run.lease, now);

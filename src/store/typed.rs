@@ -330,6 +330,28 @@ impl<'t> Reader<'t> {
         Ok(out)
     }
 
+    /// The live child of a template that was dispatched with this token. Without a token there is
+    /// none.
+    pub fn dispatched(
+        &self,
+        namespace: &str,
+        parent: &str,
+        token: &str,
+    ) -> Result<Option<Job>, StoreError> {
+        let prefix = keys::job(namespace, &format!("{parent}/dispatch-"));
+        if token.is_empty() {
+            return Ok(None);
+        }
+        for pair in self.scan(Table::Job, &prefix, None, false)? {
+            let (_, row) = pair?;
+            let live = row.job().child && row.job().status.text() != status::JOB_DEAD;
+            if live && text(row.json, "DispatchIdempotencyToken").is_some_and(|t| t == token) {
+                return decode(Table::Job, row.json).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     pub fn variable(&self, namespace: &str, path: &str) -> Result<Option<Variable>, StoreError> {
         self.get(Table::Variable, &keys::variable(namespace, path))
     }

@@ -46,6 +46,53 @@ fn a_dispatched_job_finds_its_payload_and_its_metadata() {
 }
 
 #[test]
+fn a_token_dispatches_once_however_many_ask_at_the_same_time() {
+    let agent = Agent::start("dispatch-token");
+    let mut spec = shell_job("tmpl", "batch", 1, "exec sleep 600");
+    spec["Job"]["ParameterizedJob"] = json!({});
+    agent.put("/v1/jobs", &spec);
+    for token in ["a", "b", "c", "d"] {
+        let path = format!("/v1/job/tmpl/dispatch?idempotency_token={token}");
+        let ask = || {
+            let reply = agent.put(&path, &json!({}));
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            reply.json()["DispatchedJobID"].as_str().expect("an id").to_owned()
+        };
+        let ids: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..24).map(|_| scope.spawn(ask)).collect();
+            asked.into_iter().map(|a| a.join().expect("an answer")).collect()
+        });
+        assert_eq!(ids.len(), 1, "{ids:?}");
+    }
+    let children = agent.get("/v1/jobs?prefix=tmpl/dispatch-").json();
+    assert_eq!(children.as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn no_job_comes_into_a_namespace_that_goes() {
+    let agent = Agent::start("namespace-race");
+    for _ in 0..8 {
+        agent.put("/v1/namespace", &json!({"Name": "dev"}));
+        let mut spec = shell_job("web", "service", 1, "exec sleep 600");
+        spec["Job"]["Namespace"] = json!("dev");
+        let (gone, come) = std::thread::scope(|scope| {
+            let register = scope.spawn(|| agent.put("/v1/jobs?namespace=dev", &spec).status);
+            let gone = agent.delete("/v1/namespace/dev").status;
+            (gone, register.join().expect("an answer"))
+        });
+        // Whoever came first decides, and one of them is refused.
+        assert!(matches!((gone, come), (200, 500) | (500, 200)), "{gone} {come}");
+        let jobs = agent.get("/v1/jobs?namespace=*").json();
+        assert_eq!(jobs.as_array().map(Vec::len), Some(usize::from(come == 200)));
+        agent.delete("/v1/job/web?purge=true&namespace=dev");
+        agent.until("the end", |a| {
+            a.delete("/v1/namespace/dev");
+            !a.get("/v1/namespaces").text().contains("\"dev\"")
+        });
+    }
+}
+
+#[test]
 fn a_periodic_job_is_launched_by_the_clock_and_by_hand() {
     let mut agent = Agent::start("periodic");
     let children = |a: &Agent| -> Vec<String> {

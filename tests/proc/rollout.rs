@@ -1,5 +1,7 @@
 //! Rolling updates of real tasks by a real agent.
 
+#![expect(clippy::disallowed_methods, reason = "time is to pass")]
+
 use serde_json::{Value, json};
 
 use super::agent::{Agent, shell_job};
@@ -179,4 +181,124 @@ fn an_agent_that_was_killed_goes_on_with_the_rollout() {
     let d = until_status(&agent, 1, "successful");
     assert_eq!(d["TaskGroups"]["g"]["HealthyAllocs"], 3);
     assert_eq!((of_version(&agent, 0).len(), of_version(&agent, 1).len()), (0, 3));
+}
+
+/// The job `web` with two groups, `a` and `b`, of one canary each.
+fn two_groups(first: &str) -> Value {
+    let mut body = web(1, first, &json!({"Canary": 1}));
+    let group = body["Job"]["TaskGroups"][0].clone();
+    body["Job"]["TaskGroups"] = json!([group, group]);
+    for (i, name) in ["a", "b"].into_iter().enumerate() {
+        body["Job"]["TaskGroups"][i]["Name"] = json!(name);
+    }
+    body
+}
+
+#[test]
+fn groups_are_promoted_one_by_one() {
+    let agent = Agent::start("groups");
+    register(&agent, &two_groups("true"));
+    until_status(&agent, 0, "successful");
+    register(&agent, &two_groups("echo new"));
+    let id = until_status(&agent, 1, "running")["ID"].as_str().unwrap().to_owned();
+    let group = |a: &Agent, g: &str, field: &str| {
+        deployment(a, 1).map_or(Value::Null, |d| d["TaskGroups"][g][field].clone())
+    };
+    agent.until("healthy canaries", |a| {
+        ["a", "b"].into_iter().all(|g| group(a, g, "HealthyAllocs") == 1)
+    });
+    let promote = |names: Value| {
+        let body = json!({"DeploymentID": id, "Groups": names});
+        let reply = agent.put(&format!("/v1/deployment/promote/{id}"), &body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    promote(json!(["a"]));
+    let running = |a: &Agent, version: u64, name: &str| {
+        of_version(a, version).iter().filter(|x| x["TaskGroup"] == json!(name)).count()
+    };
+    agent.until("the old one of a goes", |a| running(a, 0, "a") == 0);
+    assert_eq!((running(&agent, 0, "b"), running(&agent, 1, "b")), (1, 1));
+    assert_eq!(group(&agent, "a", "Promoted"), json!(true));
+    assert_eq!(group(&agent, "b", "Promoted"), json!(false));
+    assert_eq!(until_status(&agent, 1, "running")["ID"], json!(id));
+    promote(json!(["b"]));
+    until_status(&agent, 1, "successful");
+    assert_eq!((running(&agent, 0, "b"), running(&agent, 1, "b")), (0, 1));
+}
+
+#[test]
+fn a_deployment_that_is_over_cannot_be_steered_and_is_collected() {
+    let agent = Agent::start("collected");
+    register(&agent, &web(1, "true", &json!({})));
+    until_status(&agent, 0, "successful");
+    register(&agent, &web(1, "exit 1", &json!({"Canary": 1})));
+    let id = until_status(&agent, 1, "failed")["ID"].as_str().unwrap().to_owned();
+    let says = |word: &str, more: &Value, status: u16, text: &str| {
+        let mut body = json!({"DeploymentID": id});
+        for (k, v) in more.as_object().into_iter().flatten() {
+            body[k] = v.clone();
+        }
+        let reply = agent.put(&format!("/v1/deployment/{word}/{id}"), &body);
+        assert_eq!((reply.status, reply.text().as_str()), (status, text), "{word}");
+    };
+    says("fail", &json!({}), 500, "can't fail terminal deployment");
+    says("pause", &json!({"Pause": true}), 500, "can't pause terminal deployment");
+    says("pause", &json!({"Pause": false}), 500, "can't resume terminal deployment");
+    says("unblock", &json!({}), 500, "can't unblock terminal deployment");
+    let health = json!({"HealthyAllocationIDs": [NOBODY]});
+    says(
+        "allocation-health",
+        &health,
+        500,
+        "can't set health of allocations for a terminal deployment",
+    );
+
+    // One that allocations still stand for stays; without them it goes as well.
+    let first = deployment(&agent, 0).expect("a deployment")["ID"].clone();
+    let list = |a: &Agent| {
+        let list = a.get("/v1/deployments").json().as_array().cloned().unwrap_or_default();
+        list.into_iter().map(|d| d["ID"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&agent).len(), 2);
+    agent.until("the failed one collected", |a| {
+        a.put("/v1/system/gc", &json!({}));
+        list(a).len() < 2
+    });
+    assert_eq!(list(&agent), [first]);
+    agent.delete("/v1/job/web");
+    agent.until("the end", |a| {
+        let done = |x: &Value| ["complete", "failed"].map(Value::from).contains(&x["ClientStatus"]);
+        a.allocs("web").iter().all(done)
+    });
+    agent.until("collected deployments", |a| {
+        a.put("/v1/system/gc", &json!({}));
+        list(a).is_empty()
+    });
+    assert_eq!(agent.get(&format!("/v1/deployment/{id}")).status, 404);
+}
+
+/// Time in user and kernel mode of a process and its ended children, in ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit(") ").next().expect("fields").split(' ');
+    fields.skip(11).take(4).map(|f| f.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn a_job_that_never_fits_costs_no_time_while_it_waits() {
+    let agent = Agent::start("never");
+    let mut job = web(3, "true", &json!({}));
+    job["Job"]["TaskGroups"][0]["Constraints"] =
+        json!([{"LTarget": "${attr.kernel.name}", "Operand": "=", "RTarget": "plan9"}]);
+    register(&agent, &job);
+    agent.until("a blocked evaluation", |a| {
+        let evals = a.get("/v1/job/web/evaluations").json();
+        evals.as_array().is_some_and(|l| l.iter().any(|e| e["Status"] == "blocked"))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let (before, index) = (ticks(agent.pid()), agent.get("/v1/evaluations").index());
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let spent = ticks(agent.pid()) - before;
+    assert!(spent <= 2, "{spent} ticks of 10 ms in four seconds");
+    assert_eq!(agent.get("/v1/evaluations").index(), index);
 }

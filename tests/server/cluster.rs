@@ -47,6 +47,8 @@ pub(super) struct Cluster {
     pub(super) proposed: Vec<Command>,
     /// How many plans it made.
     pub(super) plans: usize,
+    /// So many of its next plans meet a conflict; whether a part of each is done all the same.
+    pub(super) conflicts: (usize, bool),
 }
 
 impl Cluster {
@@ -67,6 +69,7 @@ impl Cluster {
             begun: BTreeMap::new(),
             proposed: Vec::new(),
             plans: 0,
+            conflicts: (0, false),
         };
         c.restart();
         c
@@ -98,7 +101,15 @@ impl Cluster {
                 return;
             }
             for (command, plan) in out {
-                let result = self.propose(&command);
+                let met = plan.is_some() && self.conflicts.0 > 0;
+                let result = if met {
+                    self.conflicts.0 -= 1;
+                    let refused = vec![id(b'd', 1)];
+                    let (refresh_index, progress) = (self.w.index, self.conflicts.1);
+                    Applied::Plan { refused, refresh_index, progress }
+                } else {
+                    self.propose(&command)
+                };
                 let Some(eval) = plan else {
                     self.proposed.push(command);
                     continue;

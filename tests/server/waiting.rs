@@ -113,3 +113,30 @@ fn the_end_of_a_task_makes_room() {
     c.work();
     assert_eq!(c.allocs().len(), 1);
 }
+
+#[test]
+fn conflicts_in_a_row_end_an_evaluation_and_progress_begins_a_new_row() {
+    let small = asking(10);
+    let mut c = Cluster::new(1);
+    c.conflicts = (4, false);
+    c.register(&small);
+    assert_eq!((shown(&c.evals()), c.plans), (vec![("complete", "")], 5));
+
+    let mut c = Cluster::new(2);
+    c.conflicts = (12, true);
+    c.register(&small);
+    assert_eq!((shown(&c.evals()), c.plans), (vec![("complete", "")], 13));
+    assert_eq!(c.allocs().len(), 1);
+
+    let mut c = Cluster::new(3);
+    c.conflicts = (5, false);
+    c.register(&small);
+    let evals = c.evals();
+    let waits = ("blocked", "created due to placement conflicts");
+    assert!(shown(&evals).contains(&("failed", "maximum attempts reached (5)")), "{evals:?}");
+    assert!(shown(&evals).contains(&waits), "{evals:?}");
+    assert_eq!((c.plans, c.allocs().len()), (5, 0));
+    // Tried again in a minute.
+    c.jump(61 * SECOND);
+    assert_eq!(c.allocs().len(), 1);
+}

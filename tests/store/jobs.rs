@@ -316,6 +316,44 @@ fn periodic_parents_run_and_count_their_children() {
 }
 
 #[test]
+fn a_token_dispatches_once_while_its_child_lives() {
+    let mut w = World::with_node();
+    w.register(&vardo::api::Job { kind: "batch".into(), ..job("tmpl") }, 9);
+    let child = |n: u8, token: &str| vardo::api::Job {
+        kind: "batch".into(),
+        parent_id: "tmpl".into(),
+        dispatched: true,
+        dispatch_idempotency_token: token.into(),
+        ..job(&format!("tmpl/dispatch-{n}"))
+    };
+    let register = |w: &mut World, job: vardo::api::Job| {
+        let eval = Some(Box::new(pending(1, &job)));
+        w.run(&Command::JobRegister { job: Box::new(job), submission: None, eval, enforce: None })
+    };
+    let is_new = |applied: Applied| matches!(applied, Applied::Job(_));
+    assert!(is_new(register(&mut w, child(1, "a"))));
+    assert_eq!(register(&mut w, child(2, "a")), Applied::Nothing);
+    assert!(is_new(register(&mut w, child(3, "b"))));
+    assert!(is_new(register(&mut w, child(4, ""))));
+    assert!(is_new(register(&mut w, child(5, ""))));
+    w.read(|r| {
+        assert!(r.job("default", "tmpl/dispatch-2").unwrap().is_none());
+        let one = r.dispatched("default", "tmpl", "a").unwrap().unwrap();
+        assert_eq!(one.id, "tmpl/dispatch-1");
+        assert!(r.dispatched("default", "tmpl", "").unwrap().is_none());
+    });
+    w.run(&Command::JobDeregister {
+        namespace: "default".into(),
+        id: "tmpl/dispatch-1".into(),
+        purge: true,
+        no_shutdown_delay: false,
+        eval: None,
+        wall_ns: 1,
+    });
+    assert!(is_new(register(&mut w, child(6, "a"))));
+}
+
+#[test]
 fn a_run_that_placed_all_cancels_blocked_evaluations() {
     let mut w = World::with_node();
     w.register(&job("web"), 1);

@@ -9,7 +9,7 @@ use super::{WALL, World, alloc, complete, id, job, node, pending, plan, register
 
 fn refused(applied: Applied) -> (Vec<String>, u64) {
     match applied {
-        Applied::Plan { refused, refresh_index } => (refused, refresh_index),
+        Applied::Plan { refused, refresh_index, .. } => (refused, refresh_index),
         other => panic!("{other:?}"),
     }
 }

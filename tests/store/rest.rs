@@ -212,6 +212,11 @@ fn namespaces_and_pools_come_and_go() {
     w.run(&Command::NodePurge { ids: vec![user_node.id], evals: Vec::new() });
     assert_eq!(w.run(&drop_namespace("dev")), Applied::Done);
     assert_eq!(refused(&mut w, &drop_namespace("dev")), "namespace not found");
+    // A job that was admitted a moment before.
+    let late =
+        Command::JobRegister { job: Box::new(user), submission: None, eval: None, enforce: None };
+    let text = "job \"web\" is in nonexistent namespace \"dev\"";
+    assert_eq!(refused(&mut w, &late), text);
     assert_eq!(w.run(&drop_pool("edge")), Applied::Done);
     assert_eq!(w.read(|r| r.node_pool("edge").unwrap()), None);
     // The built-in ones stay.

@@ -6,9 +6,8 @@ use serde::Serialize;
 
 use super::{Ctx, Result, answer_write, evaluation, is_template, write_only};
 use crate::api::{ApiError, Job, status};
-use crate::command::Command;
+use crate::command::{Applied, Command};
 use crate::http::Query;
-use crate::routes::scaling::text;
 use crate::routes::{Answer, Outcome, Reply};
 use crate::server::periodic::{self, fresh};
 use crate::stdx::json::records;
@@ -80,10 +79,8 @@ fn child(ctx: &mut Ctx<'_>, id: &str, body: DispatchBody) -> Result {
     }
     let token =
         Query::new(ctx.req.query()).get("idempotency_token").unwrap_or_default().into_owned();
-    if !token.is_empty()
-        && let Some(answer) = dispatched_before(ctx, &parent, &token)?
-    {
-        return Ok(answer.into());
+    if let Some(job) = ctx.reader.dispatched(&parent.namespace, &parent.id, &token)? {
+        return Ok(dispatched_before(job).into());
     }
     let mut job = parent.clone();
     job.id = child_id(ctx, &parent.id, &body.id_prefix_template);
@@ -105,7 +102,14 @@ fn child(ctx: &mut Ctx<'_>, id: &str, body: DispatchBody) -> Result {
         .is_none()
         .then(|| Box::new(evaluation(ctx, &job, status::TRIGGER_JOB_REGISTER, 0)));
     let dispatched_job_id = job.id.clone();
-    let reply: Reply = Box::new(move |_, _, applied| {
+    let at = (job.namespace.clone(), job.parent_id.clone(), job.dispatch_idempotency_token.clone());
+    let reply: Reply = Box::new(move |reader, _, applied| {
+        // Another dispatch with the same token came first, a moment ago.
+        if applied == Applied::Nothing
+            && let Some(job) = reader.dispatched(&at.0, &at.1, &at.2)?
+        {
+            return Ok(dispatched_before(job));
+        }
         let a = super::job_applied(applied)?;
         let body = DispatchResponse {
             dispatched_job_id,
@@ -176,26 +180,16 @@ fn may_dispatch(parent: &Job, body: &DispatchBody) -> Result<()> {
     Ok(())
 }
 
-/// A live child with the same token is the answer.
-fn dispatched_before(ctx: &Ctx<'_>, parent: &Job, token: &str) -> Result<Option<Answer>> {
-    let prefix = keys::job(&parent.namespace, &format!("{}/dispatch-", parent.id));
-    for pair in ctx.reader.scan(Table::Job, &prefix, None, false)? {
-        let (_, row) = pair?;
-        let live = row.job().child && row.job().status.text() != status::JOB_DEAD;
-        if live && text(row.json, "DispatchIdempotencyToken") == token {
-            let job: Job = json::decode(row.json)
-                .map_err(|e| ApiError::failed(format!("a stored job is damaged: {e}")))?;
-            let body = DispatchResponse {
-                eval_create_index: 0,
-                eval_id: String::new(),
-                index: job.modify_index,
-                job_create_index: job.create_index,
-                dispatched_job_id: job.id,
-            };
-            return Ok(Some(answer_write(&body, job.modify_index)));
-        }
-    }
-    Ok(None)
+/// A live child that was dispatched before is the answer.
+fn dispatched_before(job: Job) -> Answer {
+    let body = DispatchResponse {
+        eval_create_index: 0,
+        eval_id: String::new(),
+        index: job.modify_index,
+        job_create_index: job.create_index,
+        dispatched_job_id: job.id,
+    };
+    answer_write(&body, job.modify_index)
 }
 
 #[derive(Serialize)]

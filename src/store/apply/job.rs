@@ -2,7 +2,7 @@
 
 use crate::api::{
     ApiError, DesiredTransition, Evaluation, Job, JobChildrenSummary, JobListStub, JobSubmission,
-    JobSummary, JobVersionTag, TaskGroupSummary,
+    JobSummary, JobVersionTag, TaskGroupSummary, status,
 };
 use crate::command::{Applied, JobApplied};
 use crate::stdx::json::{Printed, encode};
@@ -31,6 +31,21 @@ impl Batch<'_> {
             && let Some(refused) = enforced(want, old)
         {
             return Ok(Applied::Refused(refused));
+        }
+        // Both were so when the command was made, and may have changed since.
+        if job.namespace != status::NAMESPACE_DEFAULT
+            && !self.reader().has(Table::Namespace, &keys::name(&job.namespace))?
+        {
+            let (id, namespace) = (&job.id, &job.namespace);
+            let text = format!("job {id:?} is in nonexistent namespace {namespace:?}");
+            return Ok(Applied::Refused(ApiError::failed(text)));
+        }
+        let token = &job.dispatch_idempotency_token;
+        if job.dispatched
+            && old.is_none()
+            && self.reader().dispatched(&job.namespace, &job.parent_id, token)?.is_some()
+        {
+            return Ok(Applied::Nothing);
         }
         if let Some(row) = old
             && same_spec(&encode(&**job), row.json)?

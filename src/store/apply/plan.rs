@@ -48,7 +48,8 @@ impl Batch<'_> {
             }
             self.commit_plan(index, plan, &parts, whole, wall_ns)?;
         }
-        Ok(Applied::Plan { refused, refresh_index: if whole { 0 } else { index } })
+        let progress = whole || (!plan.all_at_once && !parts.is_empty());
+        Ok(Applied::Plan { refused, refresh_index: if whole { 0 } else { index }, progress })
     }
 
     fn commit_plan(
