@@ -184,6 +184,15 @@ pub const HCL_STEPS_MAX: u64 = 1_000_000;
 /// Text that the values of one evaluation may hold together, in bytes.
 pub const HCL_VALUE_BYTES_MAX: usize = 8 << 20;
 
+// ---- The agent's log ----------------------------------------------------------------------------
+
+/// Lines of the log that are kept for those who follow it. Reached: the oldest goes, and who has
+/// not seen it is told how many are missing. Source: the API.
+pub const MONITOR_LINES_MAX: usize = 512;
+
+/// File systems that the description of the machine tells of.
+pub const HOST_MOUNTS_MAX: usize = 64;
+
 // ---- The event stream ---------------------------------------------------------------------------
 
 /// Most bytes of the rows that are kept for the event stream. Reached: the oldest changes go, and

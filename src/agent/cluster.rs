@@ -463,6 +463,14 @@ impl Core {
             Place::Here => Target::Here,
             Place::Server => self.to_some_server(),
             Place::Node => self.to_node(req, &query, linked, reader),
+            Place::Named => {
+                let name = |key| query.get(key).filter(|v| !v.is_empty());
+                match (name("node_id"), name("server_id")) {
+                    (Some(_), None) => self.to_node(req, &query, linked, reader),
+                    (None, Some(server)) => self.to_named(&server),
+                    _ => Target::Here,
+                }
+            }
             Place::Leader if !self.info.server => self.to_some_server(),
             Place::Leader => {
                 let stale = query
@@ -493,6 +501,19 @@ impl Core {
             return Target::Here;
         }
         self.mesh.alive(&self.info.region).next().map_or(Target::Wait, Target::Link)
+    }
+
+    /// Requests for one server. One that no server knows is answered as such.
+    fn to_named(&self, server: &str) -> Target {
+        let id = crate::routes::named(&self.info, server).map(|s| s.id.as_str());
+        match id {
+            Some(id) if id != self.info.server_id => {
+                let key = peer_id(id).and_then(|id| self.mesh.to_server(id));
+                key.map_or(Target::NoPath, Target::Link)
+            }
+            None if !self.info.server => self.to_some_server(),
+            _ => Target::Here,
+        }
     }
 
     /// Requests for a node, or for an allocation that lives on one.

@@ -1,9 +1,13 @@
 //! What the machine says of itself, read once for the fingerprint and again for statistics.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use serde_json::{Value, json};
 
 use crate::client::fingerprint::{Facts, Interface};
 use crate::client::usage::{DiskFacts, HostFacts};
+use crate::limits::HOST_MOUNTS_MAX;
 use crate::os::{fs, net, sysfs};
 use crate::stdx::sort;
 
@@ -103,4 +107,73 @@ fn interfaces() -> Vec<Interface> {
         });
     }
     out
+}
+
+/// Body of `/v1/agent/host`; wrapped where the agent was asked for by name.
+pub(super) fn host(agent: &str) -> Vec<u8> {
+    let kernel = |file: &str| sysfs::text(&format!("/proc/sys/kernel/{file}")).trim().to_owned();
+    let os = ["ostype", "hostname", "osrelease", "version"].map(kernel).join(" ");
+    let network: Vec<Value> = interfaces()
+        .into_iter()
+        .map(|i| json!({"address": i.addresses.join(","), "mac": i.mac, "name": i.name}))
+        .collect();
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .map(|(name, value)| {
+            let name = name.to_string_lossy().into_owned();
+            let secret = is_secret(&name);
+            let shown = || value.to_string_lossy().into_owned();
+            (name, if secret { "<redacted>".to_owned() } else { shown() })
+        })
+        .collect();
+    let data = json!({
+        "Disk": mounts(),
+        "Environment": environment,
+        "Hosts": sysfs::text("/etc/hosts"),
+        "Network": network,
+        "OS": format!("{os} {}", std::env::consts::ARCH),
+        "ResolvConf": sysfs::text("/etc/resolv.conf"),
+    });
+    let body = if agent.is_empty() { data } else { json!({"AgentID": agent, "HostData": data}) };
+    body.to_string().into_bytes()
+}
+
+/// Whether a variable may hold what must not be told.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let marks = ["TOKEN", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "_KEY", "APIKEY", "DSN"];
+    marks.iter().any(|mark| name.contains(mark))
+}
+
+/// File systems on devices of this machine: those of others may be away, and asking would wait.
+fn mounts() -> BTreeMap<String, Value> {
+    let mut out = BTreeMap::new();
+    for line in sysfs::text("/proc/self/mounts").lines() {
+        let mut words = line.split(' ');
+        let (Some(device), Some(at)) = (words.next(), words.next()) else { continue };
+        if !device.starts_with('/') || out.len() >= HOST_MOUNTS_MAX {
+            continue;
+        }
+        if let Ok(space) = fs::space(Path::new(at)) {
+            let (size, used) = (space.size >> 20, space.size.saturating_sub(space.free) >> 20);
+            out.insert(at.to_owned(), json!({"DiskMB": size, "UsedMB": used}));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for name in
+            ["NOMAD_TOKEN", "aws_secret_access_key", "PGPASSWORD", "X_API_KEY", "Vault_Token"]
+        {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "LANG", "KEYMAP", "TERM"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
 }

@@ -8,13 +8,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::logger::Follower;
 use crate::api::ApiError;
 use crate::client::file_stream::{FRAME_BYTES, FileError, FileStream, Files, Form, Origin, Step};
 use crate::client::fs::{self, FileInfo};
 use crate::os;
 use crate::os::beneath::{self, Found, Root};
 use crate::routes::answer::{JSON, TEXT};
-use crate::routes::{Answer, Body, FilesOp, FilesRequest};
+use crate::routes::{Answer, Body, FilesOp, FilesRequest, MonitorRequest};
 use crate::stdx::Now;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -33,8 +34,13 @@ pub(super) enum Served {
 pub(super) struct OpenStream {
     /// The answer's `Content-Type`.
     pub content_type: &'static str,
-    files: AllocFiles,
-    cursor: FileStream,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Files(AllocFiles, FileStream),
+    Log(Follower),
 }
 
 impl OpenStream {
@@ -42,7 +48,20 @@ impl OpenStream {
     /// after [`Step::More`] (if the reader keeps up), after
     /// [`crate::client::file_stream::POLL_NS`] on [`Step::Idle`]; anything else is the end.
     pub(super) fn poll(&mut self, now: Now, out: &mut Vec<u8>) -> Step {
-        self.cursor.poll(now, &mut self.files, out)
+        match &mut self.source {
+            Source::Files(files, cursor) => cursor.poll(now, files, out),
+            Source::Log(follower) => follower.poll(now, out),
+        }
+    }
+
+    fn files(content_type: &'static str, files: AllocFiles, cursor: FileStream) -> Self {
+        Self { content_type, source: Source::Files(files, cursor) }
+    }
+
+    /// The agent's own log, from now on.
+    pub(super) fn log(request: MonitorRequest, now: Now) -> Self {
+        let content_type = if request.plain { "text/plain" } else { JSON };
+        Self { content_type, source: Source::Log(Follower::new(request, now)) }
     }
 }
 
@@ -106,7 +125,7 @@ fn open(request: &FilesRequest, alloc_dir: &Path) -> Result<Served> {
         let origin = Origin { offset, from_end: request.from_end };
         let cursor = FileStream::file(&mut files, &path, origin, request.follow)
             .map_err(|e| from_files(&shown, e))?;
-        return Ok(Served::Stream(OpenStream { content_type: TEXT, files, cursor }));
+        return Ok(Served::Stream(OpenStream::files(TEXT, files, cursor)));
     }
     let limit = u64::try_from(request.limit).unwrap_or(0);
     raw(&found, files, &path, offset, limit).map_err(|e| fail(&e))
@@ -132,7 +151,7 @@ fn raw(
         return Ok(Served::Answer(Answer { status: 200, content_type, body, ..Answer::default() }));
     }
     let cursor = FileStream::raw(path, offset, limit);
-    Ok(Served::Stream(OpenStream { content_type, files, cursor }))
+    Ok(Served::Stream(OpenStream::files(content_type, files, cursor)))
 }
 
 /// The logs of one task.
@@ -146,7 +165,7 @@ fn logs(request: &FilesRequest, mut files: AllocFiles) -> Result<OpenStream> {
     match found.map_err(|e| from_files(&prefix, e))? {
         Some(cursor) => {
             let content_type = if request.plain { "text/plain" } else { JSON };
-            Ok(OpenStream { content_type, files, cursor })
+            Ok(OpenStream::files(content_type, files, cursor))
         }
         None if request.started => Err(ApiError::not_found(format!(
             "log entry for task \"{task}\" and log type \"{kind}\" not found"

@@ -14,7 +14,8 @@ use mio::{Interest, Registry, Token};
 
 use super::core::Core;
 use super::events::Events;
-use super::files::{self, Served};
+use super::facts;
+use super::files::{self, OpenStream, Served};
 use super::long_list::LongList;
 use super::serve::{self, Form, Verdict};
 use super::sock::{Out, Sock, State, Streamed, Via};
@@ -402,6 +403,14 @@ impl Front {
                 State::Client
             }
             Outcome::Files(request) => return self.files(key, form, &request, now, core),
+            Outcome::Host(agent) => {
+                let body = facts::host(&agent);
+                return self.answer(key, form, Answer::bytes(body), &core.info);
+            }
+            Outcome::Monitor(request) => {
+                let stream = OpenStream::log(request, now);
+                return self.stream(key, form, stream, now, core);
+            }
             Outcome::RenewLock(renewal) => {
                 let answer = core.renew_lock(*renewal, now);
                 return self.answer(key, form, answer, &core.info);
@@ -692,6 +701,11 @@ impl Front {
             Ok(Served::Answer(answer)) => return self.answer(key, form, answer, &core.info),
             Err(e) => return self.answer(key, form, e.into(), &core.info),
         };
+        self.stream(key, form, stream, now, core);
+    }
+
+    /// Begins an answer that is read as it is sent.
+    fn stream(&mut self, key: Key, form: Form, stream: OpenStream, now: Now, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
         self.head.clear();
         let kind = stream.content_type;

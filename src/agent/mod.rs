@@ -12,6 +12,7 @@ mod events;
 mod facts;
 mod files;
 mod front;
+mod logger;
 mod long_list;
 mod mesh;
 mod probes;
@@ -25,14 +26,10 @@ mod transfer;
 mod watch;
 mod wires;
 
-use std::io::Write;
-
 use config::Config;
 use run::End;
 
-use crate::os::clock;
 use crate::os::fs::remove_tree;
-use crate::stdx::time::Rfc3339;
 
 /// Reads the configuration again, as at the start.
 pub type Reload = Box<dyn FnMut() -> Result<Config, String>>;
@@ -42,10 +39,10 @@ const EXIT_DISK: i32 = 74;
 
 /// Runs the agent until it is told to stop; the process's exit status.
 pub fn run(config: &Config, mut reload: Reload) -> i32 {
-    log_to_stderr(config);
+    logger::start(config.log_level);
     let again = Box::new(move || {
         let config = reload()?;
-        log::set_max_level(config.log_level);
+        logger::set_level(config.log_level);
         tidy_up(&config);
         Ok(config)
     });
@@ -79,21 +76,5 @@ fn tidy_up(config: &Config) {
         && let Err(e) = remove_tree(&config.data_dir)
     {
         log::warn!("{}: {e}", config.data_dir.display());
-    }
-}
-
-/// One line per record, in the form that readers of the reference's log know:
-/// `2026-11-23T08:32:23.019Z [INFO]  agent::run: text`. `RUST_LOG` may say what is shown; the
-/// level can be changed while the agent runs, by its reload.
-fn log_to_stderr(config: &Config) {
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(log::LevelFilter::Trace).parse_default_env();
-    builder.format(|out, record| {
-        let time = Rfc3339(clock::wall_ns() / 1_000_000 * 1_000_000);
-        let target = record.target().trim_start_matches("vardo::");
-        writeln!(out, "{time} [{}] {target}: {}", record.level(), record.args())
-    });
-    if builder.try_init().is_ok() {
-        log::set_max_level(config.log_level);
     }
 }

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{AgentInfo, Answer, Ctx, Outcome, invalid_method, not_served};
+use super::{AgentInfo, Answer, Ctx, MonitorRequest, Outcome, invalid_method, not_served};
 use crate::VERSION;
 use crate::api::ApiError;
 use crate::http::Query;
+use crate::stdx::parse_bool;
 
 type Result = std::result::Result<Outcome, ApiError>;
 
@@ -180,27 +181,68 @@ pub(super) fn gossip_keyring(ctx: &mut Ctx<'_>) -> Result {
     }
 }
 
-const LOG_LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
-
-/// `/v1/agent/monitor` and others that stream the agent's log.
+/// `/v1/agent/monitor`
 pub(super) fn monitor(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     let q = Query::new(ctx.req.query());
-    if let Some(level) = q.get("log_level").filter(|l| !l.is_empty())
-        && !LOG_LEVELS.iter().any(|known| known.eq_ignore_ascii_case(&level))
-    {
-        return Err(ApiError::bad(format!("Unknown log level: {level}")));
-    }
-    Err(not_served("Following the agent's log"))
+    let level = q.get("log_level").filter(|l| !l.is_empty()).unwrap_or("info".into());
+    let known = level.parse().ok().filter(|l| *l != log::LevelFilter::Off);
+    let level = known.ok_or_else(|| ApiError::bad(format!("Unknown log level: {level}")))?;
+    let flag = |name: &str| match q.get(name).as_deref() {
+        None | Some("") => Ok(false),
+        Some(text) => parse_bool(text).ok_or_else(|| {
+            ApiError::bad(format!(
+                "Unknown option for {name}: strconv.ParseBool: parsing {text:?}: invalid syntax"
+            ))
+        }),
+    };
+    let request = MonitorRequest {
+        level,
+        json: flag("log_json")?,
+        place: flag("log_include_location")?,
+        plain: flag("plain")?,
+    };
+    named_here(ctx, "Cannot target node and server simultaneously")?;
+    Ok(Outcome::Monitor(request))
 }
 
-/// `/v1/agent/host`
+/// `/v1/agent/monitor/export`: the log of the system's journal, or of a file.
+pub(super) fn monitor_export(ctx: &mut Ctx<'_>) -> Result {
+    get_only(ctx)?;
+    Err(not_served("Exporting the log (it goes to standard error; the journal has it)"))
+}
+
+/// A request that names an agent has come to that one, or there is none such.
+fn named_here(ctx: &Ctx<'_>, both: &str) -> std::result::Result<(), ApiError> {
+    let q = Query::new(ctx.req.query());
+    let name = |key| q.get(key).filter(|v| !v.is_empty());
+    match (name("node_id"), name("server_id")) {
+        (Some(_), Some(_)) => Err(ApiError::bad(both)),
+        (Some(node), None) if *node != ctx.agent.node_id => {
+            Err(ApiError::bad(format!("Unknown node {node}")))
+        }
+        (None, Some(server)) if super::servers::named(ctx.agent, &server).is_none() => {
+            Err(ApiError::bad(format!("unknown Nomad server {server}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `/v1/agent/host`: what support asks for first.
 pub(super) fn host(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     if !ctx.agent.debug {
         return Err(ApiError::new(403, "Permission denied"));
     }
-    Err(not_served("The description of the host"))
+    named_here(ctx, "Can only forward to either client node or server")?;
+    let q = Query::new(ctx.req.query());
+    let name = |key| q.get(key).filter(|v| !v.is_empty());
+    let agent = match (name("node_id"), name("server_id")) {
+        (Some(_), _) => ctx.agent.node_id.clone(),
+        (None, Some(_)) => ctx.agent.server_id.clone(),
+        (None, None) => String::new(),
+    };
+    Ok(Outcome::Host(agent))
 }
 
 fn get_only(ctx: &Ctx<'_>) -> std::result::Result<(), ApiError> {

@@ -44,6 +44,7 @@ use crate::store::{Reader, keys};
 
 pub use answer::{Answer, Body, Watch};
 pub use params::Params;
+pub use servers::named;
 
 /// What handlers know of the agent that they run in. Changes only between turns.
 #[derive(Clone, Debug, Default)]
@@ -213,6 +214,10 @@ pub enum Outcome {
     Client(ClientRequest),
     /// Files of an allocation, read or followed by the agent.
     Files(FilesRequest),
+    /// The description of the machine; with the id of the agent if one was asked for by name.
+    Host(String),
+    /// The agent's log, followed.
+    Monitor(MonitorRequest),
     /// Something about the servers of the cluster.
     Cluster(ClusterRequest),
     /// Replace the state by this export of one.
@@ -231,6 +236,18 @@ impl From<Answer> for Outcome {
     fn from(a: Answer) -> Self {
         Self::Answer(a)
     }
+}
+
+/// How the agent's log is to be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonitorRequest {
+    pub level: log::LevelFilter,
+    /// Lines as JSON objects.
+    pub json: bool,
+    /// With the place in the source.
+    pub place: bool,
+    /// The lines themselves, not in frames.
+    pub plain: bool,
 }
 
 /// A question to the scheduler.

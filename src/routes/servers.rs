@@ -37,6 +37,16 @@ fn members_of(agent: &AgentInfo) -> impl Iterator<Item = &ServerInfo> {
     agent.servers.iter().filter(|s| s.member)
 }
 
+/// The server that a text names: its id, its name with or without its region, or `leader`.
+pub fn named<'a>(agent: &'a AgentInfo, text: &str) -> Option<&'a ServerInfo> {
+    agent.servers.iter().find(|s| {
+        s.id == text
+            || (!s.name.is_empty()
+                && (s.name == text || format!("{}.{}", s.name, s.region) == text))
+            || (text == "leader" && s.leads && s.region == agent.region)
+    })
+}
+
 /// `/v1/regions`
 pub(super) fn regions(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;

@@ -28,6 +28,8 @@ pub enum Place {
     Leader,
     /// The node that is named, or that holds the allocation.
     Node,
+    /// The server or node that is named, if any is.
+    Named,
 }
 
 /// Where nodes speak to the leader. Known on links only: what comes from elsewhere finds nothing.
@@ -42,6 +44,7 @@ pub fn place(path: &str) -> Place {
         NODE => Place::Leader,
         _ if below("/v1/client/") => Place::Node,
         _ if below("/v1/allocation/") && path.ends_with("/checks") => Place::Node,
+        "/v1/agent/monitor" | "/v1/agent/host" => Place::Named,
         _ if below("/v1/agent/") => Place::Here,
         _ if below("/v1/status/") || below("/.well-known/") => Place::Server,
         _ if below("/v1/") && find(path).is_some() => Place::Leader,
@@ -62,7 +65,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/agent/keyring/", agent::gossip_keyring),
     r("/v1/agent/members", servers::members),
     r("/v1/agent/monitor", agent::monitor),
-    r("/v1/agent/monitor/export", agent::monitor),
+    r("/v1/agent/monitor/export", agent::monitor_export),
     r("/v1/agent/pprof/", agent::pprof),
     r("/v1/agent/reload", agent::reload),
     r("/v1/agent/schedulers", agent::schedulers),

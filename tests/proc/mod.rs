@@ -8,6 +8,7 @@ mod events;
 mod executor;
 mod kinds;
 mod lists;
+mod monitor;
 mod nodes;
 mod rollout;
 mod services;
