@@ -184,6 +184,12 @@ pub const HCL_STEPS_MAX: u64 = 1_000_000;
 /// Text that the values of one evaluation may hold together, in bytes.
 pub const HCL_VALUE_BYTES_MAX: usize = 8 << 20;
 
+// ---- Metrics ------------------------------------------------------------------------------------
+
+/// Jobs whose allocations are counted in metrics, the first by name. Bounds the time of a request:
+/// more have to be asked for by the API's lists.
+pub const METRICS_JOBS_MAX: usize = 1000;
+
 // ---- The agent's log ----------------------------------------------------------------------------
 
 /// Lines of the log that are kept for those who follow it. Reached: the oldest goes, and who has

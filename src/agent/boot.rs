@@ -58,6 +58,7 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
         config.response_headers.clone(),
         u32::try_from(config.http_max_conns_per_client).unwrap_or(u32::MAX),
         config.server.event_buffer,
+        config.telemetry.clone(),
     );
     let client = client(config, &identity, now, &mut entropy)?;
     let info = info(config, &identity, now);

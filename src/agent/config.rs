@@ -14,6 +14,7 @@ use log::LevelFilter;
 use super::config_keys::{KEYS, Kind, Use};
 use super::config_tree::{Block, Tree, boolean};
 use crate::routes::SearchLimits;
+use crate::routes::metrics::Telemetry;
 use crate::stdx::json::Any;
 use crate::stdx::{duration, parse_bool, sort};
 
@@ -104,6 +105,7 @@ pub struct Settings {
     pub node_name: String,
     pub log_level: LevelFilter,
     pub enable_debug: bool,
+    pub telemetry: Telemetry,
     /// Added to every answer of the API. Names and values hold no control characters.
     pub response_headers: Vec<(String, String)>,
     /// Open connections of one address; 0: no limit.
@@ -256,6 +258,7 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
         advertise_serf: net.advertise_serf,
         region,
         datacenter,
+        telemetry: telemetry(tree, host, &node_name),
         node_name,
         log_level: log_level(tree.text("log_level"))?,
         enable_debug: tree.bool("enable_debug"),
@@ -271,6 +274,26 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
         plugins: plugins(tree),
         data_dir,
     })
+}
+
+fn telemetry(tree: &Tree, host: &Host, node_name: &str) -> Telemetry {
+    let own = if tree.bool("telemetry.use_node_name") { node_name } else { &host.name };
+    let label = if tree.bool("telemetry.disable_hostname") { "" } else { own };
+    let rule = |text: String| match text.strip_prefix('-') {
+        Some(prefix) => (false, prefix.to_owned()),
+        None => (true, text.trim_start_matches('+').to_owned()),
+    };
+    let unlisted =
+        tree.given("telemetry.filter_default").is_none() || tree.bool("telemetry.filter_default");
+    Telemetry {
+        interval_ns: nanos(tree, "telemetry.in_memory_collection_interval", 10 * SECOND),
+        prometheus: tree.bool("telemetry.prometheus_metrics"),
+        node: tree.bool("telemetry.publish_node_metrics"),
+        host: label.to_owned(),
+        filter: tree.list("telemetry.prefix_filter").into_iter().map(rule).collect(),
+        unlisted,
+        dispatched: !tree.bool("telemetry.disable_dispatched_job_summary_metrics"),
+    }
 }
 
 fn data_dir(tree: &Tree, host: &Host) -> Result<PathBuf, String> {

@@ -441,8 +441,8 @@ mod tests {
     /// What is set in vain is named; the defaults of `-dev` are nobody's wish.
     #[test]
     fn settings_without_effect_are_named() {
-        let c = config(r#"{"telemetry":{"publish_node_metrics":true}}"#, &["-dev"]).unwrap();
-        let text = "telemetry.publish_node_metrics is set and has no effect in this version";
+        let c = config(r#"{"telemetry":{"publish_allocation_metrics":true}}"#, &["-dev"]).unwrap();
+        let text = "telemetry.publish_allocation_metrics is set and has no effect in this version";
         assert_eq!(c.warnings(), [text]);
         assert!(config("{}", &["-dev"]).unwrap().warnings().is_empty());
     }

@@ -57,6 +57,8 @@ pub(super) struct Committed {
     pub(super) touched: Touched,
     /// Effects of the node, whose local rows are now durable.
     pub(super) effects: Vec<ClientEffect>,
+    /// Entries that were applied.
+    pub(super) applied: usize,
 }
 
 pub(super) struct Core {
@@ -192,7 +194,8 @@ impl Core {
         !self.proposals.is_empty() || self.has_local_writes()
     }
 
-    fn has_local_writes(&self) -> bool {
+    /// The turn has something to make durable.
+    pub(super) fn has_local_writes(&self) -> bool {
         !self.local.is_empty() || self.consensus.has_work()
     }
 
@@ -523,6 +526,7 @@ impl Core {
         }
         let snap = store.snap()?;
         self.learn(now, snap.reader(), &done.touched)?;
+        done.applied = applied.len();
         for (index, result) in applied {
             if let Some(proposal) = self.pending.remove(&index) {
                 self.finish(now, snap.reader(), proposal, index, result, &mut done)?;

@@ -17,6 +17,7 @@ use super::events::Events;
 use super::facts;
 use super::files::{self, OpenStream, Served};
 use super::long_list::LongList;
+use super::metrics::Meters;
 use super::serve::{self, Form, Verdict};
 use super::sock::{Out, Sock, State, Streamed, Via};
 use super::watch::Watches;
@@ -24,12 +25,13 @@ use crate::api::ApiError;
 use crate::client::file_stream::{POLL_NS, Step};
 use crate::http::conn::Event;
 use crate::http::gzip::Gzip;
-use crate::http::{Request, reply};
+use crate::http::{Method, Request, reply};
 use crate::limits::{
     ACCEPTS_PER_TURN, LINGER_BYTES_MAX, LINGER_NS, OUT_STALL_NS, READ_BYTES, WAIT_JITTER_DIVISOR,
     WAKES_PER_TURN,
 };
 use crate::link::StreamId;
+use crate::routes::metrics::Telemetry;
 use crate::routes::table::NODE;
 use crate::routes::{Answer, FilesOp, FilesRequest, Outcome};
 use crate::stdx::Now;
@@ -63,7 +65,7 @@ pub(super) struct Front {
     pub(super) reading: BTreeMap<u64, (Key, Form, Box<Request>)>,
     pub(super) next_read: u64,
     /// Open connections per client address.
-    per_client: BTreeMap<IpAddr, u32>,
+    pub(super) per_client: BTreeMap<IpAddr, u32>,
     /// Zero: no limit.
     per_client_max: u32,
     pub(super) wheel: Wheel<Timer>,
@@ -79,6 +81,7 @@ pub(super) struct Front {
     pub(super) head: Vec<u8>,
     /// Answers of 429 to clients with too many connections: tokens of a bucket, ten a second.
     refusals: Refusals,
+    pub(super) meters: Meters,
 }
 
 impl Front {
@@ -87,6 +90,7 @@ impl Front {
         headers: Vec<(String, String)>,
         per_client_max: u32,
         events_kept: usize,
+        telemetry: Telemetry,
     ) -> Self {
         Self {
             listeners,
@@ -108,6 +112,7 @@ impl Front {
             buf: vec![0; READ_BYTES].into_boxed_slice(),
             head: Vec::new(),
             refusals: Refusals::default(),
+            meters: Meters::new(telemetry),
         }
     }
 
@@ -322,6 +327,10 @@ impl Front {
 
     fn request(&mut self, key: Key, req: Request, now: Now, reader: Reader<'_>, core: &mut Core) {
         let form = Form::of(&req);
+        if let Some(sock) = self.socks.get_mut(key) {
+            let read = matches!(req.method, Method::Get | Method::Head);
+            sock.asked = Some(self.meters.asked(read));
+        }
         if req.path() == NODE && self.socks.get(key).is_none_or(|s| !s.via.is_link()) {
             return self.answer(key, form, Answer::unknown_path(), &core.info);
         }
@@ -376,6 +385,7 @@ impl Front {
         let place = self.watches.hold(key, form, req, params, watch);
         if let Some(sock) = self.socks.get_mut(key) {
             sock.state = State::Held(place, timer);
+            sock.asked = None;
         }
     }
 
@@ -403,6 +413,10 @@ impl Front {
                 State::Client
             }
             Outcome::Files(request) => return self.files(key, form, &request, now, core),
+            Outcome::Metrics { prometheus } => {
+                let answer = self.metrics(prometheus, now, reader, core);
+                return self.answer(key, form, answer, &core.info);
+            }
             Outcome::Host(agent) => {
                 let body = facts::host(&agent);
                 return self.answer(key, form, Answer::bytes(body), &core.info);
@@ -447,6 +461,7 @@ impl Front {
         info: &crate::routes::AgentInfo,
     ) {
         let Some(sock) = self.socks.get_mut(key) else { return };
+        self.meters.answered(answer.status, sock.asked.take());
         self.head.clear();
         let body = serve::render(form, answer, info, &self.headers, &mut self.gzip, &mut self.head);
         sock.out.copy(&self.head);
@@ -662,6 +677,7 @@ impl Front {
             return 1;
         }
         self.head.clear();
+        let status = answer.status;
         let body =
             serve::render(form, answer, &core.info, &self.headers, &mut self.gzip, &mut self.head);
         let mut whole = std::mem::take(&mut self.head);
@@ -673,6 +689,7 @@ impl Front {
             let Some(sock) = self.socks.get_mut(key) else { continue };
             let State::Held(_, timer) = std::mem::take(&mut sock.state) else { continue };
             self.wheel.cancel(timer);
+            self.meters.answered(status, None);
             sock.out.shared(whole.clone());
             sock.closing |= !form.keep_alive || sock.via.is_link();
             self.resume(key, now, reader, core);
@@ -707,6 +724,7 @@ impl Front {
     /// Begins an answer that is read as it is sent.
     fn stream(&mut self, key: Key, form: Form, stream: OpenStream, now: Now, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
+        self.meters.answered(200, None);
         self.head.clear();
         let kind = stream.content_type;
         serve::render_stream(form, kind, &core.info, &self.headers, &mut self.head);

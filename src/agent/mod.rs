@@ -15,6 +15,7 @@ mod front;
 mod logger;
 mod long_list;
 mod mesh;
+mod metrics;
 mod probes;
 mod relay;
 mod remote;

@@ -89,6 +89,7 @@ impl Loop {
                 return End::Poll(e);
             }
             now = clock::now();
+            self.front.meters.turn_begins(now);
             match self.turn(&mut events, now) {
                 Ok(true) => {
                     if self.throw_away {
@@ -100,6 +101,7 @@ impl Loop {
                 Err(e) => return End::Store(e),
             }
             let took = clock::mono_ns().saturating_sub(now.mono_ns);
+            self.front.meters.turn_ends(took);
             if took > LATE_TURN_NS {
                 log::warn!("a turn of the loop took {} ms", took / 1_000_000);
             }
@@ -290,7 +292,12 @@ impl Loop {
         self.front.touched(&restored);
         self.core.prepare(now, &self.store)?;
         self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
+        let begun = self.core.has_local_writes().then(clock::mono_ns);
         let done = self.core.commit(now, &mut self.store)?;
+        if let Some(begun) = begun {
+            let took = clock::mono_ns().saturating_sub(begun);
+            self.front.meters.committed(took, done.applied);
+        }
         self.front.touched(&done.touched);
         self.front.changed(done.touched.changes);
         let mut inputs = Vec::new();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use mio::net::TcpStream;
 
 use super::files::OpenStream;
+use super::metrics::Asked;
 use super::serve::Form;
 use super::watch::Place;
 use crate::http::{Conn, Request};
@@ -105,6 +106,8 @@ pub(super) struct Sock {
     pub(super) timer: Option<TimerId>,
     /// Mono ns of the last byte that the peer took, while there is something to send.
     pub(super) progress_ns: u64,
+    /// The request that is being worked on, unless it waits for something to happen.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Sock {
@@ -121,6 +124,7 @@ impl Sock {
             runnable: false,
             timer: None,
             progress_ns: now.mono_ns,
+            asked: None,
         }
     }
 }

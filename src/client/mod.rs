@@ -34,7 +34,9 @@ pub use types::{AllocDirSpec, ClientConfig, ClientEffect, ClientInput, ClientReq
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::api::status::{CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST};
+use crate::api::status::{
+    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_RUNNING, TASK_PENDING, TASK_RUNNING,
+};
 use crate::api::{Allocation, ApiError, Node, TaskState};
 use crate::client::alloc::AllocMachine;
 use crate::client::gather::{Gather, Question};
@@ -184,6 +186,70 @@ impl Client {
     /// Allocations held, and of those the ones that still run or will.
     pub fn counts(&self) -> (usize, usize) {
         (self.allocs.len(), self.allocs.values().filter(|m| !m.is_terminal()).count())
+    }
+
+    /// How many allocations and tasks there are in which state, and what they were given of the
+    /// node (MHz, MiB), by the reference's names.
+    pub fn figures(&self) -> Vec<(&'static str, i64)> {
+        let (mut allocs, mut tasks) = ([0; 4], [0; 3]);
+        let mut given = [0; 3];
+        for machine in self.allocs.values() {
+            let at = match machine.status().0 {
+                _ if machine.is_terminal() => 3,
+                _ if !machine.waits.is_empty() => 0,
+                CLIENT_RUNNING => 2,
+                _ => 1,
+            };
+            allocs[at] += 1;
+            for task in &machine.tasks {
+                let at = match task.state.state.as_str() {
+                    TASK_PENDING => 0,
+                    TASK_RUNNING => 1,
+                    _ => 2,
+                };
+                tasks[at] += 1;
+            }
+            if let Some(r) = machine.alloc.allocated_resources.as_ref().filter(|_| at != 3) {
+                for task in r.tasks.values() {
+                    given[0] += task.cpu.cpu_shares;
+                    given[1] += task.memory.memory_mb;
+                }
+                given[2] += r.shared.disk_mb;
+            }
+        }
+        let own = self.node.node_resources.as_ref();
+        let all = own.map_or([0; 3], |r| [r.cpu.cpu_shares, r.memory.memory_mb, r.disk.disk_mb]);
+        let kept = self.node.reserved_resources.as_ref();
+        let kept = kept.map_or([0; 3], |r| [r.cpu.cpu_shares, r.memory.memory_mb, r.disk.disk_mb]);
+        let free = |i: usize| all[i] - kept[i] - given[i];
+        vec![
+            ("nomad.client.allocations.blocked", allocs[0]),
+            ("nomad.client.allocations.pending", allocs[1]),
+            ("nomad.client.allocations.running", allocs[2]),
+            ("nomad.client.allocations.terminal", allocs[3]),
+            ("nomad.client.tasks.pending", tasks[0]),
+            ("nomad.client.tasks.running", tasks[1]),
+            ("nomad.client.tasks.dead", tasks[2]),
+            ("nomad.client.allocated.cpu", given[0]),
+            ("nomad.client.allocated.memory", given[1]),
+            ("nomad.client.allocated.disk", given[2]),
+            ("nomad.client.unallocated.cpu", free(0)),
+            ("nomad.client.unallocated.memory", free(1)),
+            ("nomad.client.unallocated.disk", free(2)),
+        ]
+    }
+
+    /// The machine's figures as metrics.
+    pub fn host_figures(
+        &mut self,
+        facts: &usage::HostFacts,
+        wall_ns: i64,
+    ) -> Vec<usage::HostFigure> {
+        let sample = HostSample::read(facts);
+        let mhz = core_mhz(&self.node);
+        let out = usage::host_figures(facts, &sample, self.host_sample.as_ref(), mhz, wall_ns);
+        self.host_sample = Some(sample);
+        out
     }
 
     fn restored(

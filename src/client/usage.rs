@@ -38,6 +38,9 @@ pub struct DiskFacts {
     pub inodes_free: u64,
 }
 
+/// A figure of the machine: its name, the label that tells it from others of the name, its value.
+pub type HostFigure = (&'static str, Option<(&'static str, String)>, f64);
+
 /// Counters of the processors at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct HostSample {
@@ -95,6 +98,57 @@ pub(crate) fn host_stats(
     mhz: f64,
     wall_ns: i64,
 ) -> Vec<u8> {
+    encode(&host(facts, sample, before, mhz, wall_ns))
+}
+
+/// The same as metrics.
+pub(crate) fn host_figures(
+    facts: &HostFacts,
+    sample: &HostSample,
+    before: Option<&HostSample>,
+    mhz: f64,
+    wall_ns: i64,
+) -> Vec<HostFigure> {
+    let host = host(facts, sample, before, mhz, wall_ns);
+    let mut out = vec![
+        ("nomad.client.uptime", None, host.uptime as f64),
+        ("nomad.client.host.memory.total", None, host.memory.total as f64),
+        ("nomad.client.host.memory.available", None, host.memory.available as f64),
+        ("nomad.client.host.memory.used", None, host.memory.used as f64),
+        ("nomad.client.host.memory.free", None, host.memory.free as f64),
+    ];
+    for core in &host.cpu {
+        for (name, value) in [
+            ("nomad.client.host.cpu.idle", core.idle),
+            ("nomad.client.host.cpu.system", core.system),
+            ("nomad.client.host.cpu.total_percent", core.total_percent),
+            ("nomad.client.host.cpu.total_ticks", core.total_ticks),
+            ("nomad.client.host.cpu.user", core.user),
+        ] {
+            out.push((name, Some(("cpu", core.cpu.to_owned())), value));
+        }
+    }
+    for disk in &host.disk_stats {
+        for (name, value) in [
+            ("nomad.client.host.disk.available", disk.available as f64),
+            ("nomad.client.host.disk.inodes_percent", disk.inodes_used_percent),
+            ("nomad.client.host.disk.size", disk.size as f64),
+            ("nomad.client.host.disk.used", disk.used as f64),
+            ("nomad.client.host.disk.used_percent", disk.used_percent),
+        ] {
+            out.push((name, Some(("disk", disk.device.to_owned())), value));
+        }
+    }
+    out
+}
+
+fn host<'a>(
+    facts: &'a HostFacts,
+    sample: &'a HostSample,
+    before: Option<&HostSample>,
+    mhz: f64,
+    wall_ns: i64,
+) -> HostBody<'a> {
     let zero = CoreTimes::default();
     let cpu: Vec<CoreBody<'_>> = sample
         .cores
@@ -109,7 +163,7 @@ pub(crate) fn host_stats(
     let cached = memory("Buffers:") + memory("Cached:") + memory("SReclaimable:");
     let uptime = String::from_utf8_lossy(&facts.uptime);
     let uptime = uptime.split('.').next().and_then(|t| t.trim().parse().ok()).unwrap_or(0);
-    encode(&HostBody {
+    HostBody {
         alloc_dir_stats: disk_body(&facts.alloc_disk),
         cpu_ticks_consumed: cpu.iter().map(|c| c.total_ticks).sum(),
         cpu,
@@ -123,7 +177,7 @@ pub(crate) fn host_stats(
         },
         timestamp: wall_ns,
         uptime,
-    })
+    }
 }
 
 /// Body of `/v1/client/allocation/:id/stats`.

@@ -150,6 +150,29 @@ pub fn usage(root: u32) -> Usage {
     sum
 }
 
+/// What this process uses itself.
+#[must_use]
+pub fn own_usage() -> ProcUsage {
+    let pid = std::process::id();
+    let (page, per_second) = linux::page_and_ticks();
+    let ns = |ticks: u64| ticks.saturating_mul(1_000_000_000 / per_second.max(1));
+    let Some(stat) = stat(pid) else { return ProcUsage::default() };
+    ProcUsage {
+        pid,
+        user_ns: ns(stat.ticks.0),
+        system_ns: ns(stat.ticks.1),
+        rss_bytes: stat.rss_pages.saturating_mul(page),
+        swap_bytes: swap_bytes(pid),
+    }
+}
+
+/// Files that this process holds open.
+#[must_use]
+pub fn open_files() -> usize {
+    // One of them is the directory itself.
+    sysfs::names("/proc/self/fd").len().saturating_sub(1)
+}
+
 /// Swapped memory of a process, in bytes.
 fn swap_bytes(pid: u32) -> u64 {
     let text = sysfs::text(&format!("/proc/{pid}/status"));

@@ -152,12 +152,6 @@ pub(super) fn schedulers_config(ctx: &mut Ctx<'_>) -> Result {
 
 const SCHEDULERS: [&str; 5] = ["batch", "system", "sysbatch", "service", "_core"];
 
-/// `/v1/metrics`: what can be told without a collector.
-pub(super) fn metrics(ctx: &mut Ctx<'_>) -> Result {
-    get_only(ctx)?;
-    Err(not_served("Metrics"))
-}
-
 /// `/v1/agent/pprof/*`: only the command line has a meaning here.
 pub(super) fn pprof(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;

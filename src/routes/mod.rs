@@ -19,6 +19,7 @@ mod jobs;
 mod keyring;
 mod list;
 mod locks;
+pub mod metrics;
 mod namespaces;
 mod nodes;
 mod page;
@@ -216,6 +217,10 @@ pub enum Outcome {
     Files(FilesRequest),
     /// The description of the machine; with the id of the agent if one was asked for by name.
     Host(String),
+    /// What the agent counts.
+    Metrics {
+        prometheus: bool,
+    },
     /// The agent's log, followed.
     Monitor(MonitorRequest),
     /// Something about the servers of the cluster.

@@ -292,11 +292,9 @@ pub(super) fn autopilot_health(ctx: &mut Ctx<'_>) -> Result {
         return Err(ApiError::not_found("Invalid method"));
     }
     let a = ctx.agent;
-    let well = |s: &ServerInfo| s.status == "alive" && a.leader_addr.is_some();
+    let well = |s: &ServerInfo| is_well(a, s);
     let voters: Vec<&ServerInfo> = members_of(a).filter(|s| s.voter).collect();
-    let healthy = a.leader_addr.is_some() && members_of(a).all(well);
-    let alive = voters.iter().filter(|s| well(s)).count();
-    let tolerance = alive.saturating_sub(voters.len() / 2 + 1);
+    let (healthy, tolerance) = autopilot(a);
     let mut servers = String::new();
     for s in members_of(a) {
         let comma = if servers.is_empty() { "" } else { "," };
@@ -335,6 +333,18 @@ pub(super) fn autopilot_health(ctx: &mut Ctx<'_>) -> Result {
         answer.status = 429;
     }
     Ok(answer.into())
+}
+
+fn is_well(a: &AgentInfo, s: &ServerInfo) -> bool {
+    s.status == "alive" && a.leader_addr.is_some()
+}
+
+/// Whether all servers are well, and how many may fail before there is no majority.
+pub(super) fn autopilot(a: &AgentInfo) -> (bool, usize) {
+    let voters = members_of(a).filter(|s| s.voter).count();
+    let alive = members_of(a).filter(|s| s.voter && is_well(a, s)).count();
+    let healthy = a.leader_addr.is_some() && members_of(a).all(|s| is_well(a, s));
+    (healthy, alive.saturating_sub(voters / 2 + 1))
 }
 
 fn quoted<T: Serialize + ?Sized>(value: &T) -> String {

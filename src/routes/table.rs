@@ -5,8 +5,8 @@
 
 use super::{
     Ctx, Outcome, absent, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    events, jobs, keyring, list, namespaces, nodes, pools, scaling, search, servers, services,
-    snapshot, variables,
+    events, jobs, keyring, list, metrics, namespaces, nodes, pools, scaling, search, servers,
+    services, snapshot, variables,
 };
 use crate::api::ApiError;
 
@@ -91,7 +91,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/jobs", jobs::collection),
     r("/v1/jobs/parse", jobs::parse),
     r("/v1/jobs/statuses", jobs::statuses),
-    r("/v1/metrics", agent::metrics),
+    r("/v1/metrics", metrics::metrics),
     r("/v1/namespace", namespaces::one),
     r("/v1/namespace/", namespaces::one),
     r("/v1/namespaces", namespaces::collection),

@@ -67,6 +67,11 @@ impl Heartbeats {
         }
     }
 
+    /// How many are waited for.
+    pub fn active(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub fn contains(&self, node: &str) -> bool {
         self.nodes.contains_key(node)
     }

@@ -47,6 +47,12 @@ impl Locks {
         self.held.insert(key, Held { id: lock.id.clone(), ttl, delay, deadline, over: false });
     }
 
+    /// How many are held, and how many of those the holder has not been heard of in time.
+    pub fn counts(&self) -> (usize, usize) {
+        let over = self.held.values().filter(|h| h.over).count();
+        (self.held.len() - over, over)
+    }
+
     /// The holder has been heard; false where it no longer holds the lock.
     pub fn renew(&mut self, key: &[u8], id: &str, now: u64) -> bool {
         let Some((key, held)) = self.held.get_key_value(key) else { return false };

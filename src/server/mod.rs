@@ -451,6 +451,24 @@ impl Server {
         Ok(Some(Command::EvalUpsert { evals: given_up(eval, now.wall_ns, entropy) }))
     }
 
+    /// Sizes of the queues of a leader, by the reference's names.
+    pub fn figures(&self) -> [(&'static str, usize); 10] {
+        let broker = self.broker.stats();
+        let (held, over) = self.locks.counts();
+        [
+            ("nomad.nomad.broker.total_ready", broker.ready),
+            ("nomad.nomad.broker.total_unacked", broker.unacked),
+            ("nomad.nomad.broker.total_pending", broker.pending),
+            ("nomad.nomad.broker.total_waiting", broker.waiting),
+            ("nomad.nomad.broker.total_cancelable", self.cancel.len()),
+            ("nomad.nomad.blocked_evals.total_blocked", self.blocked.len()),
+            ("nomad.nomad.blocked_evals.total_escaped", self.blocked.escaped()),
+            ("nomad.nomad.heartbeat.active", self.heartbeats.active()),
+            ("nomad.variables.locks.ttl_timer.num", held),
+            ("nomad.variables.locks.delay_timer.num", over),
+        ]
+    }
+
     /// The plan did not reach the log: the evaluation is tried again later.
     pub fn plan_failed(&mut self, id: &str, now: Now) {
         if let Some(run) = self.runs.remove(id) {

@@ -3,6 +3,7 @@
 pub mod blake2b;
 pub mod duration;
 pub mod json;
+pub mod meter;
 mod now;
 mod parse_bool;
 pub mod slab;

@@ -8,6 +8,7 @@ mod events;
 mod executor;
 mod kinds;
 mod lists;
+mod metrics;
 mod monitor;
 mod nodes;
 mod rollout;
