@@ -168,6 +168,8 @@ pub const RELAY_HOPS_MAX: u64 = 4;
 /// How long a request waits for a leader, in nanoseconds, before it is answered that there is
 /// none. Source: the reference's `rpc_hold_timeout`.
 pub const LEADER_WAIT_NS: u64 = 5 * SECOND;
+/// How long a request to join servers waits for them, in nanoseconds.
+pub const JOIN_NS_MAX: u64 = 10 * SECOND;
 /// How often a leader looks after the membership while it is not as it should be, in nanoseconds.
 pub const MEMBERS_CHECK_NS: u64 = SECOND / 5;
 

@@ -334,7 +334,7 @@ impl Core {
         now: Now,
     ) {
         let answer = match request {
-            ClusterRequest::Join(addresses) => self.join(&addresses, now),
+            ClusterRequest::Join(addresses) => return self.join(conn, form, &addresses, now),
             ClusterRequest::ForceLeave { node, prune } => {
                 self.force_leave(&node, prune, now);
                 Answer::empty()
@@ -343,23 +343,6 @@ impl Core {
             other => return self.asks.push((conn, form, other)),
         };
         self.ready.push(Ready { conn, form, answer });
-    }
-
-    fn join(&mut self, addresses: &[String], now: Now) -> Answer {
-        let mut errors = Vec::new();
-        let mut joined = 0;
-        for text in addresses {
-            match socket_address(text, 4648) {
-                Ok(address) => {
-                    self.mesh.call(address, Some(10), now);
-                    joined += 1;
-                }
-                Err(e) => errors.push(e),
-            }
-        }
-        Answer::json(&serde_json::json!({
-            "error": errors.join("; "), "num_joined": joined, "warning": "",
-        }))
     }
 
     fn force_leave(&mut self, node: &str, prune: bool, now: Now) {

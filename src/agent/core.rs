@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::cluster::Cluster;
 use super::consensus::{Consensus, Outgoing};
+use super::joins::Join;
 use super::mesh::Mesh;
 use super::remote::{self, Remote};
 use super::serve::Form;
@@ -73,6 +74,8 @@ pub(super) struct Core {
     pub(super) cluster: Cluster,
     /// Requests that change the consensus, for this turn's work.
     pub(super) asks: Vec<(Key, Form, ClusterRequest)>,
+    /// Who waits for servers to answer.
+    pub(super) joins: Vec<Join>,
     /// What the description of the servers was made from.
     pub(super) seen: Option<Seen>,
     pub(super) server: Option<Server>,
@@ -126,6 +129,7 @@ impl Core {
             mesh,
             cluster,
             asks: Vec::new(),
+            joins: Vec::new(),
             seen: None,
             transfers: Transfers::default(),
             remote: Remote::default(),
@@ -164,7 +168,7 @@ impl Core {
         let client = self.client.as_ref().and_then(Client::deadline);
         let full = Some(self.full_until).filter(|at| *at != 0);
         let cluster = Some(self.cluster.check_at).filter(|at| *at != u64::MAX);
-        let links = [cluster, self.mesh.deadline(), self.consensus.deadline()];
+        let links = [cluster, self.mesh.deadline(), self.consensus.deadline(), self.joins_until()];
         [server, client, full, self.remote.deadline()].into_iter().chain(links).flatten().min()
     }
 
@@ -339,6 +343,7 @@ impl Core {
         self.send_states(now, reader);
         self.look_after(now, reader);
         self.answer_asks(now, reader);
+        self.settle_joins(now);
         self.roles(now, reader)?;
         let beats = self.heartbeat_due && self.info.leads;
         if beats && reader.node(&self.info.node_id)?.is_none() {

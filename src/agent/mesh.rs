@@ -164,10 +164,29 @@ impl Mesh {
         if self.own_addresses.contains(&address) {
             return;
         }
+        let new = !self.calls.contains_key(&address);
         let call = self.calls.entry(address).or_default();
-        call.left = tries;
+        // One that is called until it answers stays so.
+        if new || call.left.is_some() {
+            call.left = tries;
+        }
         call.next = now.mono_ns;
         self.check_at = self.check_at.min(now.mono_ns);
+    }
+
+    /// Whether an agent has answered a call to this address; `None` while that is open.
+    pub(super) fn answered(&self, address: SocketAddr) -> Option<bool> {
+        if self.calls.contains_key(&address) {
+            return None;
+        }
+        let there = |c: &Conn| c.called == Some(address) && c.hello.is_some();
+        let text = address.to_string();
+        let known = |k: &Known| k.alive() && (k.hello.rpc == text || k.hello.serf == text);
+        Some(
+            self.own_addresses.contains(&address)
+                || self.conns.iter().any(|(_, c)| there(c))
+                || self.servers.values().any(known),
+        )
     }
 
     /// Somebody called; `None`: too many strangers wait already.

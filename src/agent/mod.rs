@@ -12,6 +12,7 @@ mod events;
 mod facts;
 mod files;
 mod front;
+mod joins;
 mod logger;
 mod long_list;
 mod mesh;

@@ -381,10 +381,10 @@ mod tests {
                 r#""Gauges":[{"Labels":{"host":"h\"1"},"Name":"nomad.a","Value":1.5},"#,
                 r#"{"Labels":{"host":"h\"1"},"Name":"nomad.b","Value":2.0}],"#,
                 r#""Points":[],"PrecisionGauges":[],"#,
-                r#""Samples":[{"Count":3,"Labels":{"host":"h\"1"},"Max":6.0,"Mean":4.0,"Min":2.0,"#,
-                r#""Name":"nomad.raft.commitTime","Rate":1.2,"Stddev":2.0,"#,
-                r#""Sum":12.0},{"Count":3,"Labels":{"host":"h\"1"},"Max":6.0,"Mean":4.0,"Min":2.0,"#,
-                r#""Name":"vardo.turn","Rate":1.2,"Stddev":2.0,"Sum":12.0}],"#,
+                r#""Samples":[{"Count":3,"Labels":{"host":"h\"1"},"Max":6.0,"Mean":4.0,"#,
+                r#""Min":2.0,"Name":"nomad.raft.commitTime","Rate":1.2,"Stddev":2.0,"#,
+                r#""Sum":12.0},{"Count":3,"Labels":{"host":"h\"1"},"Max":6.0,"Mean":4.0,"#,
+                r#""Min":2.0,"Name":"vardo.turn","Rate":1.2,"Stddev":2.0,"Sum":12.0}],"#,
                 r#""Timestamp":"1970-01-01 00:00:30 +0000 UTC"}"#
             )
         );

@@ -195,6 +195,10 @@ fn one_server_grows_to_three_and_shrinks_again() {
         agent.until("its API", |a| a.try_get("/v1/agent/members").is_some());
         let answer = agent.put(&path, &json!({})).json();
         assert_eq!(answer["num_joined"], 1, "{answer}");
+        let nobody = agent.put("/v1/agent/join?address=127.0.0.1:1&address=x", &json!({})).json();
+        assert_eq!(nobody["num_joined"], 0, "{nobody}");
+        let why = "\"x\" is not an address; failed to join 127.0.0.1:1: nobody answered";
+        assert_eq!(nobody["error"], why);
         agents.push(agent);
     }
     let voters = |a: &Agent| {
