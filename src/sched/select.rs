@@ -303,10 +303,19 @@ impl<'a> Placer<'a> {
         if keeps && self.cells[wish.group].is_empty() {
             self.cells[wish.group] = vec![Cell::Unknown; self.order.len()];
         }
-        for _ in 0..self.order.len() {
-            if ranked == limit {
+        let mut left = self.order.len();
+        let glides = keeps && wish.penalty.is_empty();
+        loop {
+            if glides {
+                // Neither kept nor better than what was found.
+                let bar = best.map_or(f64::NEG_INFINITY, |(b, _)| b.min(tally.bar()));
+                let least = if aside.len() < SET_ASIDE { 0.0 } else { f64::NEG_INFINITY };
+                ranked += self.glide(wish.group, (least, bar), limit - ranked, &mut left, tally);
+            }
+            if left == 0 || ranked == limit {
                 break;
             }
+            left -= 1;
             if self.offset >= self.order.len() {
                 self.offset = 0;
             }
@@ -335,6 +344,55 @@ impl<'a> Placer<'a> {
         best.map(|(_, at)| at)
     }
 
+    /// Goes on over nodes of which all is known and that change nothing: they are refused, or
+    /// score above `range.0` and not above `range.1`. Most nodes of most searches are such, so
+    /// this loop is what they cost. How many were ranked.
+    fn glide(
+        &mut self,
+        group: usize,
+        range: (f64, f64),
+        limit: usize,
+        left: &mut usize,
+        tally: &mut Tally,
+    ) -> usize {
+        let (cells, boosts) = (self.cells[group].as_slice(), self.asks[group].spreads.boosts());
+        let (before, mut ranked) = (*left, 0);
+        loop {
+            if self.offset >= cells.len() {
+                self.offset = 0;
+            }
+            let end = cells.len().min(self.offset + *left);
+            let mut seen = 0;
+            for cell in &cells[self.offset..end] {
+                if ranked == limit {
+                    break;
+                }
+                match *cell {
+                    Cell::Refused { refusal, exhausted } => tally.refuse(refusal, exhausted),
+                    Cell::Fits { sum, scores, combination } => {
+                        let spread = boosts.get(combination as usize).copied().unwrap_or(0.0);
+                        let mean = mean(sum, scores, spread);
+                        // Not where it is not a number either.
+                        if !(mean > range.0 && mean <= range.1) {
+                            break;
+                        }
+                        ranked += 1;
+                    }
+                    Cell::Unknown => break,
+                }
+                seen += 1;
+            }
+            let whole = self.offset + seen == end;
+            self.offset += seen;
+            *left -= seen;
+            if !whole || *left == 0 {
+                break;
+            }
+        }
+        tally.evaluated += i64::try_from(before - *left).unwrap_or(0);
+        ranked
+    }
+
     /// Whether answers about a node hold for later placements of the group, until something
     /// changes on that node.
     fn keeps(&self, group: usize) -> bool {
@@ -361,10 +419,7 @@ impl<'a> Placer<'a> {
                     true => 0.0,
                     false => ask.spreads.score_of(combination),
                 };
-                let mean = match spread != 0.0 {
-                    true => (sum + spread) / f64::from(scores + 1),
-                    false => sum / f64::from(scores),
-                };
+                let mean = mean(sum, scores, spread);
                 if mean <= tally.bar() {
                     tally.evaluated += 1;
                     return Some(mean);
@@ -608,6 +663,14 @@ impl<'a> Placer<'a> {
             }
         }
         (out, false)
+    }
+}
+
+/// The mean of what scores of a node alone come to, and of what the spreads say, if they do.
+fn mean(sum: f64, scores: u8, spread: f64) -> f64 {
+    match spread != 0.0 {
+        true => (sum + spread) / f64::from(scores + 1),
+        false => sum / f64::from(scores),
     }
 }
 

@@ -90,10 +90,12 @@ pub(super) struct Spreads {
     weights: f64,
     /// Least boost seen so far: what values get that should have no allocation.
     lowest: f64,
-    /// Numbers of the combinations of values that nodes have, each with a node that has it and
-    /// what one more allocation there is worth, if that is known.
+    /// Numbers of the combinations of values that nodes have, and a node that has each.
     combinations: BTreeMap<Vec<Option<String>>, u32>,
-    boosts: Vec<(Rc<Node>, Option<f64>)>,
+    samples: Vec<Rc<Node>>,
+    /// By combination: what one more allocation there is worth; not a number where that is not
+    /// known.
+    boosts: Vec<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -140,9 +142,7 @@ impl Spreads {
         for s in &mut self.all {
             s.census.add(node, by);
         }
-        for (_, boost) in &mut self.boosts {
-            *boost = None;
-        }
+        self.boosts.fill(f64::NAN);
     }
 
     /// The number of the combination of values that a node has.
@@ -154,21 +154,28 @@ impl Spreads {
         let next = u32::try_from(self.boosts.len()).unwrap_or(u32::MAX);
         let at = *self.combinations.entry(values.collect()).or_insert(next);
         if at == next {
-            self.boosts.push((node.clone(), None));
+            self.samples.push(node.clone());
+            self.boosts.push(f64::NAN);
         }
         at
     }
 
     /// [`score`](Self::score) of the nodes that have a combination of values.
     pub(super) fn score_of(&mut self, combination: u32) -> f64 {
-        let (node, known) = &self.boosts[combination as usize];
-        if let Some(known) = known {
-            return *known;
+        let known = self.boosts[combination as usize];
+        if !known.is_nan() {
+            return known;
         }
-        let node = node.clone();
+        let node = self.samples[combination as usize].clone();
         let score = self.score(&node);
-        self.boosts[combination as usize].1 = Some(score);
+        self.boosts[combination as usize] = score;
         score
+    }
+
+    /// What is known of [`score_of`](Self::score_of), by combination; not a number where nothing
+    /// is. Empty without spreads.
+    pub(super) fn boosts(&self) -> &[f64] {
+        &self.boosts
     }
 
     /// Sum over all spreads of what one more allocation on `node` is worth.
