@@ -12,6 +12,8 @@
 //! this node reach [`client`], whose machines say what must happen to directories and tasks; each
 //! task has a process of its own for a parent, the [`executor`].
 //!
+//! What a caller may do is said by [`acl`], which knows policies and nothing else.
+//!
 //! Job files come in as [`hcl`] and leave as jobs by [`jobspec`]. [`simulate`] drives the same
 //! server, scheduler and store over nodes that do not exist.
 //!
@@ -27,6 +29,7 @@
 //! Values in the store are the JSON bytes that a GET returns: the fields of [`api`] stand in the
 //! order in which they are printed. Every size, count and time-out stands in [`limits`].
 
+pub mod acl;
 pub mod agent;
 pub mod api;
 pub mod bexpr;

@@ -208,3 +208,14 @@ pub const HOST_MOUNTS_MAX: usize = 64;
 pub const EVENT_BYTES_MAX: usize = 16 << 20;
 /// Events hear `{}` after so long, in nanoseconds. Source: the API.
 pub const EVENT_BEAT_NS: u64 = 30 * SECOND;
+
+// ---- Access control -----------------------------------------------------------------------------
+
+/// Shortest and longest time that a token with an end is valid, in nanoseconds, unless the
+/// configuration says otherwise. Source: the API.
+pub const TOKEN_TTL_MIN_NS: i64 = 60 * 1_000_000_000;
+pub const TOKEN_TTL_MAX_NS: i64 = 24 * 3600 * 1_000_000_000;
+/// How long a one-time token is valid, in nanoseconds. Source: the API.
+pub const ONE_TIME_TOKEN_NS: i64 = 600 * 1_000_000_000;
+/// Holders of tokens, and unions of policies, that are remembered. More → all are found out anew.
+pub const ACL_CACHED_MAX: usize = 1024;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &[&str])] = &[
     ("stdx", &[]),
     ("limits", &[]),
+    ("acl", &[]),
     ("api", &[]),
     ("command", &["api"]),
     ("raft", &[]),
@@ -19,9 +20,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("jobspec", &["api", "hcl"]),
     ("store", &["api", "command", "raft", "sched::fit"]),
     ("sched", &["api", "command"]),
-    ("server", &["api", "command", "jobspec", "raft", "sched", "store"]),
+    ("server", &["acl", "api", "command", "jobspec", "raft", "sched", "store"]),
     ("client", &["api", "command", "http"]),
-    ("routes", &["api", "bexpr", "client", "command", "http", "jobspec", "server", "store"]),
+    ("routes", &["acl", "api", "bexpr", "client", "command", "http", "jobspec", "server", "store"]),
     ("os", &["client::exec_proto"]),
     ("executor", &["client::exec_proto", "os"]),
     (

@@ -28,7 +28,7 @@ use crate::os::entropy::System;
 use crate::os::signals::Signals;
 use crate::os::{clock, fs, net, proc, zones};
 use crate::raft;
-use crate::routes::AgentInfo;
+use crate::routes::{AclInfo, AgentInfo};
 use crate::server::{self, Server};
 use crate::stdx::zone::Zones;
 use crate::stdx::{Entropy, Now, uuid};
@@ -81,6 +81,8 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     let entropy = Box::new(entropy);
     let mut core =
         Core::new(info, consensus, raft_config, mesh, cluster, server, client, entropy, alloc_dir);
+    core.guarded = config.acl_enabled && !config.server.enabled;
+    core.bootstrap_file = config.data_dir.join("server/acl-bootstrap-reset");
     for address in config.join.iter().flat_map(|(host, port)| found(host, *port)) {
         core.mesh.call(address, config.join_tries, now);
     }
@@ -271,6 +273,12 @@ fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
         config_json: Rc::from(config.self_json()),
         node_id: if config.client.enabled { identity.node.clone() } else { String::new() },
         debug: config.enable_debug,
+        // A node alone knows no tokens: servers see to it that only those ask who may.
+        acl: AclInfo::new(
+            config.acl_enabled && s.enabled,
+            config.acl_token_min_ttl_ns,
+            config.acl_token_max_ttl_ns,
+        ),
         event_buffer: if s.enabled { s.event_buffer } else { 0 },
         job_default_priority: s.job_default_priority,
         job_max_priority: s.job_max_priority,
@@ -311,6 +319,7 @@ fn server_config(config: &Config) -> server::Config {
             deployment: s.deployment_gc_threshold_ns,
             node: s.node_gc_threshold_ns,
             key: s.root_key_gc_threshold_ns,
+            token: s.acl_token_gc_threshold_ns,
         },
         gc_interval_ns: ns(s.job_gc_interval_ns).max(SECOND),
         zones: Zones(zones::file),

@@ -479,7 +479,7 @@ impl Core {
         }
     }
 
-    fn to_some_server(&self) -> Target {
+    pub(super) fn to_some_server(&self) -> Target {
         if self.info.server {
             return Target::Here;
         }
@@ -532,7 +532,7 @@ impl Core {
             return Target::Here;
         }
         let key = uuid::to_bytes(&node).and_then(|id| self.mesh.to_node(id));
-        key.map_or(Target::NoPath, Target::Link)
+        key.map_or(Target::NoPath, Target::Node)
     }
 
     /// Brings what routes may see to the present.

@@ -13,6 +13,7 @@ use log::LevelFilter;
 
 use super::config_keys::{KEYS, Kind, Use};
 use super::config_tree::{Block, Tree, boolean};
+use crate::limits::{TOKEN_TTL_MAX_NS, TOKEN_TTL_MIN_NS};
 use crate::routes::SearchLimits;
 use crate::routes::metrics::Telemetry;
 use crate::stdx::json::Any;
@@ -106,6 +107,10 @@ pub struct Settings {
     pub log_level: LevelFilter,
     pub enable_debug: bool,
     pub telemetry: Telemetry,
+    /// Requests need tokens. Those with an end are valid for so long, ns.
+    pub acl_enabled: bool,
+    pub acl_token_min_ttl_ns: i64,
+    pub acl_token_max_ttl_ns: i64,
     /// Added to every answer of the API. Names and values hold no control characters.
     pub response_headers: Vec<(String, String)>,
     /// Open connections of one address; 0: no limit.
@@ -137,6 +142,7 @@ pub struct Server {
     pub node_gc_threshold_ns: i64,
     pub root_key_gc_threshold_ns: i64,
     pub job_gc_interval_ns: i64,
+    pub acl_token_gc_threshold_ns: i64,
     pub job_gc_threshold_ns: i64,
     pub eval_gc_threshold_ns: i64,
     pub batch_eval_gc_threshold_ns: i64,
@@ -262,6 +268,9 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
         node_name,
         log_level: log_level(tree.text("log_level"))?,
         enable_debug: tree.bool("enable_debug"),
+        acl_enabled: tree.bool("acl.enabled"),
+        acl_token_min_ttl_ns: nanos(tree, "acl.token_min_expiration_ttl", TOKEN_TTL_MIN_NS),
+        acl_token_max_ttl_ns: nanos(tree, "acl.token_max_expiration_ttl", TOKEN_TTL_MAX_NS),
         response_headers: response_headers(tree)?,
         http_max_conns_per_client: unsigned(tree, "limits.http_max_conns_per_client")?,
         leave_on_interrupt: tree.bool("leave_on_interrupt"),
@@ -365,6 +374,7 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
         raft_multiplier: u64::try_from(multiplier).unwrap_or(1).max(1),
         node_gc_threshold_ns: nanos(tree, "server.node_gc_threshold", 24 * HOUR),
         root_key_gc_threshold_ns: nanos(tree, "server.root_key_gc_threshold", HOUR),
+        acl_token_gc_threshold_ns: nanos(tree, "server.acl_token_gc_threshold", HOUR),
         job_gc_interval_ns: nanos(tree, "server.job_gc_interval", 5 * MINUTE),
         job_gc_threshold_ns: nanos(tree, "server.job_gc_threshold", 4 * HOUR),
         eval_gc_threshold_ns: nanos(tree, "server.eval_gc_threshold", HOUR),

@@ -397,11 +397,6 @@ mod tests {
                 "Datacenter contains invalid characters (null or '*')",
             ),
             (r#"{"client":{"meta":{"a..b":"x"}}}"#, &["-dev"], "Invalid Client.Meta key: a..b"),
-            (
-                r#"{"acl":{"enabled":true}}"#,
-                &["-dev"],
-                "acl.enabled is not supported by this version",
-            ),
             (r#"{"tls":{"http":true}}"#, &["-dev"], "tls.http is not supported by this version"),
             (
                 r#"{"vault":{"enabled":true}}"#,

@@ -66,6 +66,10 @@ pub(super) struct Core {
     pub(super) info: AgentInfo,
     /// Where the node's allocations live.
     pub(super) alloc_dir: PathBuf,
+    /// What a file may say so that access control can be set up anew.
+    pub(super) bootstrap_file: PathBuf,
+    /// This agent has no state to look tokens up in: servers say who may ask.
+    pub(super) guarded: bool,
     /// The configuration is to be read again.
     pub(super) reload: bool,
     pub(super) consensus: Consensus,
@@ -123,6 +127,8 @@ impl Core {
         Self {
             alloc_dir,
             info,
+            bootstrap_file: PathBuf::new(),
+            guarded: false,
             reload: false,
             consensus,
             raft_config,

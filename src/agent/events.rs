@@ -2,26 +2,33 @@
 //! waits with what it has, until what it wants next is no longer kept.
 
 use super::core::Core;
-use super::front::{Front, Timer};
+use super::front::{Front, Timer, mono_at};
 use super::serve::{self, Form};
 use super::sock::State;
 use crate::limits::EVENT_BEAT_NS;
 use crate::routes::EventsRequest;
-use crate::server::events::{Next, Ring};
+use crate::server::events::{Next, Ring, may_hear};
 use crate::stdx::Now;
 use crate::stdx::slab::Key;
-use crate::store::Change;
+use crate::store::{Change, Reader};
 
 /// The changes and who reads them.
 pub(super) struct Events {
     ring: Ring,
-    readers: Vec<Key>,
+    /// Connections with the tokens that they came with.
+    readers: Vec<(Key, Option<String>)>,
+    /// What readers may hear of is to be found out again.
+    pub(super) rights_moved: bool,
 }
 
 impl Events {
     /// Keeps so many changes.
     pub(super) fn new(kept: usize) -> Self {
-        Self { ring: Ring::new(kept), readers: Vec::new() }
+        Self { ring: Ring::new(kept), readers: Vec::new(), rights_moved: false }
+    }
+
+    pub(super) fn readers(&self) -> Vec<Key> {
+        self.readers.iter().map(|(key, _)| *key).collect()
     }
 }
 
@@ -33,19 +40,24 @@ impl Front {
         &mut self,
         key: Key,
         form: Form,
-        request: &EventsRequest,
+        request: EventsRequest,
         now: Now,
+        state: Reader<'_>,
         core: &mut Core,
     ) {
-        let EventsRequest { topics, namespace, index } = request;
-        let reader = self.events.ring.subscribe(topics, namespace, *index);
+        let EventsRequest { topics, namespace, index, acl, token } = request;
+        let mut reader = self.events.ring.subscribe(&topics, &namespace, index);
+        reader.acl = acl;
         let Some(sock) = self.socks.get_mut(key) else { return };
         self.head.clear();
         serve::render_events(form, &core.info, &self.headers, &mut self.head);
         sock.out.copy(&self.head);
         sock.out.copy(BEAT);
         sock.state = State::Events(Box::new(reader));
-        self.events.readers.push(key);
+        if let Some(end) = core.info.acl.ends(state, now, token.as_deref()) {
+            self.wheel.insert(mono_at(now, end), Timer::Beat(key));
+        }
+        self.events.readers.push((key, token));
         self.wheel.insert(now.mono_ns + EVENT_BEAT_NS, Timer::Beat(key));
         self.tell(key);
         self.flush(key, now, core);
@@ -57,11 +69,9 @@ impl Front {
             return;
         }
         self.events.ring.push(changes);
-        let readers = std::mem::take(&mut self.events.readers);
-        for key in &readers {
-            self.run_later(*key);
+        for key in self.events.readers() {
+            self.run_later(key);
         }
-        self.events.readers = readers;
     }
 
     /// Gives a reader what it can take.
@@ -82,7 +92,28 @@ impl Front {
     }
 
     pub(super) fn forget_reader(&mut self, key: Key) {
-        self.events.readers.retain(|k| *k != key);
+        self.events.readers.retain(|(k, _)| *k != key);
+    }
+
+    /// Finds out again what a reader may hear of. One that may no longer, or whose token ended, is
+    /// cut off.
+    pub(super) fn hear_again(&mut self, key: Key, now: Now, state: Reader<'_>, core: &mut Core) {
+        let found = self.events.readers.iter().find(|(k, _)| *k == key);
+        let Some((_, token)) = found else { return };
+        let who = core.info.acl.holder(state, now, token.as_deref());
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        let State::Events(reader) = &mut sock.state else { return };
+        let acl = who.map(|who| who.acl());
+        if let Ok(acl) = acl
+            && acl.as_deref().is_none_or(|a| may_hear(a, &reader.topics(), &reader.space()))
+        {
+            reader.acl = acl;
+            return;
+        }
+        sock.closing = true;
+        sock.state = State::Idle;
+        self.forget_reader(key);
+        self.flush(key, now, core);
     }
 
     pub(super) fn beat(&mut self, key: Key, now: Now, core: &mut Core) {

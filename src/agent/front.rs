@@ -37,7 +37,7 @@ use crate::routes::{Answer, FilesOp, FilesRequest, Outcome};
 use crate::stdx::Now;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
-use crate::store::{Reader, Touched};
+use crate::store::{Reader, Table, Touched};
 
 /// Timers of connections.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +138,7 @@ impl Front {
 
     /// Something is left to do without a new event.
     pub(super) fn has_runnable(&self) -> bool {
-        !self.runnable.is_empty() || self.watches.any_ready()
+        !self.runnable.is_empty() || self.watches.any_ready() || self.events.rights_moved
     }
 
     /// Takes new connections, a bounded number a turn.
@@ -350,11 +350,17 @@ impl Front {
         reader: Reader<'_>,
         core: &mut Core,
     ) {
-        if let Some(answer) = self.long_list.get(&req, reader).filter(|_| core.is_alone()) {
+        if let Some(answer) =
+            self.long_list.get(&req, reader).filter(|_| core.is_alone() && !core.info.acl.enabled)
+        {
             return self.answer(key, form, answer, &core.info);
         }
         if req.path() == NODE {
             return self.node_call(key, form, &req, now, reader, core);
+        }
+        if req.path() == BOOTSTRAP {
+            let text = std::fs::read_to_string(&core.bootstrap_file).unwrap_or_default();
+            core.info.acl.bootstrap_reset = text.trim().parse().unwrap_or(0);
         }
         let (info, entropy) = core.for_routes();
         let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form);
@@ -363,7 +369,10 @@ impl Front {
                 let answer = self.long_list.keep(&req, &params, answer, reader);
                 self.answer(key, form, answer, &core.info);
             }
-            Verdict::Hold(answer) => self.hold(key, form, req, params, answer, now, core),
+            Verdict::Hold(answer) => {
+                let until = core.info.acl.ends(reader, now, req.token.as_deref());
+                self.hold(key, form, req, params, answer, (now, until), core);
+            }
             Verdict::Do(outcome) => self.carry_out(key, form, outcome, now, reader, core),
         }
     }
@@ -375,12 +384,16 @@ impl Front {
         req: Request,
         params: crate::routes::Params,
         answer: Answer,
-        now: Now,
+        (now, until): (Now, Option<i64>),
         core: &mut Core,
     ) {
         let Some(watch) = answer.watch else { return };
         let jitter = core.random_below(params.wait_ns / WAIT_JITTER_DIVISOR);
-        let due = now.mono_ns.saturating_add(params.wait_ns).saturating_add(jitter);
+        let mut due = now.mono_ns.saturating_add(params.wait_ns).saturating_add(jitter);
+        if let Some(until) = until {
+            // Nobody waits for longer than their token is valid.
+            due = due.min(mono_at(now, until));
+        }
         let timer = self.wheel.insert(due, Timer::Held(key));
         let place = self.watches.hold(key, form, req, params, watch);
         if let Some(sock) = self.socks.get_mut(key) {
@@ -433,7 +446,9 @@ impl Front {
                 core.restore_for(key, form, state);
                 State::Proposed
             }
-            Outcome::Events(request) => return self.subscribe(key, form, &request, now, core),
+            Outcome::Events(request) => {
+                return self.subscribe(key, form, request, now, reader, core);
+            }
             Outcome::SystemGc => {
                 core.collect_garbage();
                 return self.answer(key, form, Answer::empty(), &core.info);
@@ -580,6 +595,11 @@ impl Front {
     /// The commit of this turn changed these rows.
     pub(super) fn touched(&mut self, touched: &Touched) {
         self.watches.touched(touched);
+        if touched.tables & Table::ACL != 0 {
+            // Someone may have lost the right to what they wait for.
+            self.watches.mark_all();
+            self.events.rights_moved = true;
+        }
         self.long_list.touched(touched);
     }
 
@@ -598,7 +618,10 @@ impl Front {
                 Timer::Held(key) => self.hold_ended(key, now, reader, core),
                 Timer::Slow(key) => self.slow(key, now, core),
                 Timer::Stream(key) => self.pump(key, now, core),
-                Timer::Beat(key) => self.beat(key, now, core),
+                Timer::Beat(key) => {
+                    self.hear_again(key, now, reader, core);
+                    self.beat(key, now, core);
+                }
                 Timer::Accept => {
                     self.accepting = true;
                     for at in 0..self.listeners.len() {
@@ -658,6 +681,11 @@ impl Front {
                 }
                 self.tell(key);
                 self.flush(key, now, core);
+            }
+        }
+        if std::mem::take(&mut self.events.rights_moved) {
+            for key in self.events.readers() {
+                self.hear_again(key, now, reader, core);
             }
         }
         let mut sent = 0;
@@ -773,6 +801,15 @@ impl Front {
         self.flush(key, now, core);
     }
 }
+
+/// The monotonic time of a wall-clock time, as far as can be said now.
+pub(super) fn mono_at(now: Now, wall_ns: i64) -> u64 {
+    let left = wall_ns.saturating_sub(now.wall_ns);
+    now.mono_ns.saturating_add(u64::try_from(left).unwrap_or(0))
+}
+
+/// The path that a file in the data directory has a say in.
+const BOOTSTRAP: &str = "/v1/acl/bootstrap";
 
 fn answer_of(verdict: Verdict) -> Answer {
     match verdict {

@@ -7,19 +7,28 @@
 
 use super::core::Core;
 use super::front::Front;
-use super::serve::Form;
+use super::serve::{self, Form};
 use super::sock::{Relayed, Sock, State, Via};
 use crate::api::ApiError;
 use crate::http::{Method, Query, Request};
 use crate::limits::{LEADER_WAIT_NS, OUT_BYTES_MAX, RELAY_HOPS_MAX};
 use crate::link::{Event, StreamId, words};
 use crate::routes::Answer;
+use crate::routes::table::{Need, find};
 use crate::stdx::Now;
 use crate::stdx::slab::Key;
 use crate::store::Reader;
 
 /// First word of a stream that carries a request.
 pub(super) const HTTP: &[u8] = b"http";
+
+/// Third word: the peer wants to answer the request itself, and asks whether its caller may.
+const BACK: &[u8] = b"back";
+
+/// Whether a request needs no right.
+fn is_open(req: &Request) -> bool {
+    find(req.path()).is_none_or(|(route, _)| route.need == Need::Open)
+}
 
 /// Where a request is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +37,8 @@ pub(super) enum Target {
     /// Here, once it is certain that this server still leads.
     Confirm,
     Link(Key),
+    /// By a node, which does not know who may ask.
+    Node(Key),
     /// By the leader, when there is one.
     Wait,
     /// The node that could answer is not reached.
@@ -45,12 +56,24 @@ impl Front {
         reader: Reader<'_>,
         core: &mut Core,
     ) {
-        let hops = match self.socks.get(key) {
-            Some(Sock { via: Via::Link { hops, .. }, .. }) => *hops,
-            Some(_) => 0,
+        let (hops, back) = match self.socks.get(key) {
+            Some(Sock { via: Via::Link { hops, back, link, .. }, .. }) => {
+                (*hops, back.then_some(*link))
+            }
+            Some(_) => (0, None),
             None => return,
         };
-        match core.target(&req, hops > 0, reader) {
+        let target = match back {
+            Some(link) => Target::Node(link),
+            None => core.target(&req, hops > 0, reader),
+        };
+        match target {
+            Target::Here if hops == 0 && core.guarded && !is_open(&req) => {
+                match core.to_some_server() {
+                    Target::Link(link) => self.relay(key, form, req, (link, true), 1, core),
+                    _ => self.park(key, form, req, now.mono_ns + LEADER_WAIT_NS),
+                }
+            }
             Target::Here => self.serve(key, form, *req, now, reader, core),
             Target::Confirm => {
                 let token = self.next_read;
@@ -61,11 +84,18 @@ impl Front {
                 }
                 core.read_index(now, reader, token);
             }
-            Target::Link(_) if hops >= RELAY_HOPS_MAX => {
+            Target::Link(_) | Target::Node(_) if hops >= RELAY_HOPS_MAX => {
                 let e = ApiError::failed("the request was passed on too often");
                 self.answer(key, form, e.into(), &core.info);
             }
-            Target::Link(link) => self.relay(key, form, req, link, hops + 1, core),
+            Target::Link(link) => self.relay(key, form, req, (link, false), hops + 1, core),
+            Target::Node(link) => {
+                let (info, entropy) = core.for_routes();
+                match serve::vouch(now, reader, info, entropy, &req) {
+                    Some(answer) => self.answer(key, form, answer, &core.info),
+                    None => self.relay(key, form, req, (link, false), hops + 1, core),
+                }
+            }
             Target::Wait => self.park(key, form, req, now.mono_ns + LEADER_WAIT_NS),
             Target::NoPath => {
                 let e = ApiError::not_found("No path to node");
@@ -108,11 +138,15 @@ impl Front {
         key: Key,
         form: Form,
         req: Box<Request>,
-        to: Key,
+        (to, back): (Key, bool),
         hops: u64,
         core: &mut Core,
     ) {
-        let what = words::join(&[HTTP, &hops.to_le_bytes()]);
+        let hops = hops.to_le_bytes();
+        let what = match back {
+            true => words::join(&[HTTP, &hops, BACK]),
+            false => words::join(&[HTTP, &hops]),
+        };
         let link = core.mesh.link(to);
         let opened = link.and_then(|link| link.open(what).map(|stream| (link, stream)));
         let Some((link, stream)) = opened else {
@@ -130,11 +164,20 @@ impl Front {
         }
     }
 
-    /// The peer began a stream that carries a request.
-    pub(super) fn stream_opened(&mut self, link: Key, stream: StreamId, hops: u64, now: Now) {
-        let via = Via::Link { link, stream, hops: hops.max(1) };
+    /// The peer began a stream that carries a request; `words`: what it says of it.
+    pub(super) fn stream_opened(
+        &mut self,
+        link: Key,
+        stream: StreamId,
+        words: &mut words::Words<'_>,
+        now: Now,
+    ) -> Option<()> {
+        let hops = words.u64()?;
+        let back = words.bytes() == Some(BACK);
+        let via = Via::Link { link, stream, hops: hops.max(1), back };
         let key = self.socks.insert(Sock::new(via, None, now));
         self.streams.insert((link, stream), key);
+        Some(())
     }
 
     /// Something happened on a stream. True where it is one of a request.

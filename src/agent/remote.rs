@@ -20,7 +20,7 @@ use crate::routes::Answer;
 use crate::routes::table::NODE;
 use crate::stdx::json::records;
 use crate::stdx::slab::Key;
-use crate::stdx::{Now, json, uuid};
+use crate::stdx::{Now, json, same_secret, uuid};
 use crate::store::{Reader, Table, keys};
 
 /// Reports that wait for a server. More are dropped; the node then tells everything anew.
@@ -304,7 +304,7 @@ impl Core {
         let command: Command = json::decode(body).map_err(|e| ApiError::bad(e.to_string()))?;
         let key = keys::by_uuid(node).ok_or_else(|| ApiError::bad("malformed node id"))?;
         let known = reader.secret(Table::Node, &key)?;
-        if known.is_some_and(|k| k != secret) || secret.is_empty() {
+        if known.is_some_and(|k| !same_secret(k, secret)) || secret.is_empty() {
             return Err(ApiError::new(403, "node secret ID does not match"));
         }
         let wall_ns = now.wall_ns;

@@ -341,7 +341,7 @@ fn stream(
     };
     let mut words = Words(what);
     let taken = match words.bytes() {
-        Some(relay::HTTP) => words.u64().map(|hops| front.stream_opened(key, *stream, hops, now)),
+        Some(relay::HTTP) => front.stream_opened(key, *stream, &mut words, now),
         Some(transfer::STATE) => core.state_opened(key, *stream, &mut words),
         _ => None,
     };

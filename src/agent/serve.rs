@@ -10,7 +10,7 @@ use crate::http::reply::{Head, Length};
 use crate::http::{Method, Request};
 use crate::limits::GZIP_BYTES_MIN;
 use crate::routes::answer::JSON;
-use crate::routes::{AgentInfo, Answer, Body, Ctx, Outcome, Params, dispatch};
+use crate::routes::{self, Access, AgentInfo, Answer, Body, Ctx, Outcome, Params, dispatch};
 use crate::stdx::{Entropy, Now, json};
 use crate::store::Reader;
 
@@ -77,7 +77,7 @@ pub(super) fn judge(
     let params = match Params::parse(req.path(), req.query()) {
         Ok(params) => params,
         Err(e) => {
-            let known = crate::routes::table::find(req.path()).is_some();
+            let known = routes::table::find(req.path()).is_some();
             let answer = if known { e.into() } else { Answer::unknown_path() };
             return (Verdict::Answer(answer), Params::default());
         }
@@ -97,6 +97,22 @@ pub(super) fn judge(
     (verdict, params)
 }
 
+/// What a request is answered with that goes to an agent without tokens, unless its caller may.
+pub(super) fn vouch(
+    now: Now,
+    reader: Reader<'_>,
+    info: &AgentInfo,
+    entropy: &mut dyn Entropy,
+    req: &Request,
+) -> Option<Answer> {
+    let params = match Params::parse(req.path(), req.query()) {
+        Ok(params) => params,
+        Err(e) => return Some(e.into()),
+    };
+    let (params, access) = (&params, Access::default());
+    routes::vouch(&mut Ctx { now, reader, agent: info, entropy, req, params, rest: "", access })
+}
+
 /// Runs a request that has been looked at before; the answer to a query is always an answer here.
 pub(super) fn run(
     now: Now,
@@ -109,7 +125,8 @@ pub(super) fn run(
     if !params.region.is_empty() && params.region != info.region {
         return Verdict::Answer(ApiError::failed("No path to region").into());
     }
-    let mut ctx = Ctx { now, reader, agent: info, entropy, req, params, rest: "" };
+    let access = Access::default();
+    let mut ctx = Ctx { now, reader, agent: info, entropy, req, params, rest: "", access };
     match dispatch(&mut ctx) {
         Ok(Outcome::Answer(a)) => Verdict::Answer(a),
         Ok(other) => Verdict::Do(other),

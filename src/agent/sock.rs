@@ -78,6 +78,8 @@ pub(super) enum Via {
         link: Key,
         stream: StreamId,
         hops: u64,
+        /// Whoever sent it answers it, if its caller may ask.
+        back: bool,
     },
 }
 

@@ -132,10 +132,22 @@ impl Watches {
             }
         }
         for key in woken {
-            if let Some(q) = self.queries.get_mut(key).filter(|q| !q.marked) {
-                q.marked = true;
-                self.ready.push_back(key);
-            }
+            self.mark(key);
+        }
+    }
+
+    /// Marks all queries.
+    pub(super) fn mark_all(&mut self) {
+        let all: Vec<Key> = self.same.values().copied().collect();
+        for key in all {
+            self.mark(key);
+        }
+    }
+
+    fn mark(&mut self, key: Key) {
+        if let Some(q) = self.queries.get_mut(key).filter(|q| !q.marked) {
+            q.marked = true;
+            self.ready.push_back(key);
         }
     }
 

@@ -4,6 +4,7 @@
 //! canonical: the bytes that are stored are the bytes that a GET returns. A nil list or map prints
 //! `null` (`List`, `Map`), zero times print `null` (`Time`). All durations are nanoseconds.
 
+mod acl;
 mod alloc;
 mod deployment;
 mod error;
@@ -21,6 +22,7 @@ mod stub;
 mod task;
 mod variable;
 
+pub use acl::*;
 pub use alloc::*;
 pub use deployment::*;
 pub use error::*;

@@ -223,6 +223,24 @@ pub enum Command {
     RootKeyDelete {
         ids: Vec<String>,
     },
+    /// The first management token, as the JSON object of its row. `reset`: the index of the
+    /// bootstrap before it, which it may follow.
+    AclBootstrap {
+        token: String,
+        reset: u64,
+    },
+    /// Rows of one of the tables of access control, as the JSON of the objects; the indexes are
+    /// filled in.
+    AclPut {
+        table: String,
+        rows: Vec<String>,
+    },
+    /// Rows that are no longer wanted, by the text of their keys; those that are not there are
+    /// passed over.
+    AclDelete {
+        table: String,
+        ids: Vec<String>,
+    },
 }
 }
 

@@ -1,7 +1,10 @@
 //! What is known but not served, or served as by a cluster that has none of it.
 
+use super::auth::need;
 use super::{Answer, Ctx, Outcome, Watch, invalid_method, not_served};
+use crate::acl::{Acl, ns};
 use crate::api::ApiError;
+use crate::http::Query;
 use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
@@ -18,9 +21,17 @@ fn empty_list(ctx: &Ctx<'_>, table: Table) -> Result {
 
 /// `/v1/volumes`
 pub(super) fn volumes(ctx: &mut Ctx<'_>) -> Result {
+    let space = &ctx.params.namespace;
     if ctx.is_write() {
+        need(ctx.may(|a| a.namespace(space, ns::CSI_WRITE_VOLUME) && a.plugin_read()))?;
         return Err(not_served("Registering of volumes"));
     }
+    if Query::new(ctx.req.query()).get("type").as_deref() == Some("csi") {
+        let caps = ns::CSI_LIST_VOLUME | ns::CSI_READ_VOLUME | ns::CSI_MOUNT_VOLUME | ns::LIST_JOBS;
+        ctx.need_ns(space, caps)?;
+    }
+    // Of hosts' volumes those are listed that may be seen; of none, there are none.
+    ctx.open();
     empty_list(ctx, Table::Volume)
 }
 
@@ -31,37 +42,18 @@ pub(super) fn volume(_: &mut Ctx<'_>) -> Result {
 
 /// `/v1/plugins`: no CSI plugin can run yet.
 pub(super) fn plugins(ctx: &mut Ctx<'_>) -> Result {
+    need(ctx.may(Acl::plugin_list))?;
     empty_list(ctx, Table::Volume)
 }
 
 /// `/v1/plugin/csi/*`
 pub(super) fn plugin(ctx: &mut Ctx<'_>) -> Result {
+    need(ctx.may(Acl::plugin_read))?;
     if !ctx.is_get() {
         return Err(invalid_method());
     }
     let index = ctx.reader.table_index(Table::Volume);
     Ok(Answer::text(404, "plugin not found").query(index).into())
-}
-
-/// `/v1/acl/*`: access control is off, and cannot be turned on yet.
-pub(super) fn acl(ctx: &mut Ctx<'_>) -> Result {
-    let known = match ctx.rest {
-        "bootstrap" | "login" | "oidc/auth-url" | "oidc/complete-auth" => ctx.is_write(),
-        "identity/client-introduction-token" => ctx.is_write(),
-        "policies" | "tokens" | "roles" | "auth-methods" | "binding-rules" | "policy/self" => {
-            ctx.is_get()
-        }
-        "token" | "role" | "auth-method" | "binding-rule" => ctx.is_write(),
-        "token/onetime" | "token/onetime/exchange" => ctx.is_write(),
-        rest => {
-            let noun = rest.split('/').next().unwrap_or_default();
-            if !["policy", "token", "role", "auth-method", "binding-rule"].contains(&noun) {
-                return Ok(Answer::unknown_path().into());
-            }
-            ctx.is_get() || ctx.is_write() || ctx.is_delete()
-        }
-    };
-    if known { Err(ApiError::bad("ACL support disabled")) } else { Err(invalid_method()) }
 }
 
 /// `/v1/operator/license`

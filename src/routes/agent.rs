@@ -155,7 +155,7 @@ const SCHEDULERS: [&str; 5] = ["batch", "system", "sysbatch", "service", "_core"
 /// `/v1/agent/pprof/*`: only the command line has a meaning here.
 pub(super) fn pprof(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
-    if !ctx.agent.debug {
+    if !ctx.agent.debug && !ctx.agent.acl.enabled {
         return Err(ApiError::new(403, "Permission denied"));
     }
     match ctx.rest {
@@ -225,7 +225,7 @@ fn named_here(ctx: &Ctx<'_>, both: &str) -> std::result::Result<(), ApiError> {
 /// `/v1/agent/host`: what support asks for first.
 pub(super) fn host(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
-    if !ctx.agent.debug {
+    if !ctx.agent.debug && !ctx.agent.acl.enabled {
         return Err(ApiError::new(403, "Permission denied"));
     }
     named_here(ctx, "Can only forward to either client node or server")?;

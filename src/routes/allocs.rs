@@ -2,7 +2,8 @@
 
 use super::params::bool_param;
 use super::services::of_allocs;
-use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method, not_served, uuid_key};
+use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method, uuid_key};
+use crate::acl::ns;
 use crate::api::{AllocStopResponse, ApiError, DesiredTransition, Evaluation, status};
 use crate::client::ClientRequest;
 use crate::command::{Applied, Command};
@@ -33,6 +34,7 @@ fn get(ctx: &Ctx<'_>, id: &str) -> Result {
     let key = uuid_key("alloc", id)?;
     let answer = match ctx.reader.row(Table::Alloc, &key)? {
         Some(row) => {
+            ctx.need_row(&row, ns::READ_JOB)?;
             let mut body = Vec::with_capacity(row.json.len() + 4096);
             ctx.reader.alloc_json_with_job(&row, &mut body)?;
             Answer::bytes(body).query(row.modify())
@@ -54,6 +56,7 @@ fn stop(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let Some(alloc) = ctx.reader.alloc_with_job(id)? else {
         return Err(ApiError::not_found("allocation not found"));
     };
+    ctx.need_ns(&alloc.namespace, ns::ALLOC_LIFECYCLE)?;
     // The job may be gone already; its last version still says what is to be looked at.
     let job = match ctx.reader.job(&alloc.namespace, &alloc.job_id)? {
         Some(job) => job,
@@ -97,6 +100,7 @@ fn services(ctx: &Ctx<'_>, id: &str) -> Result {
     }
     let key = uuid_key("alloc", id)?;
     let namespace = &ctx.params.namespace;
+    ctx.need_ns(namespace, ns::READ_JOB)?;
     if ctx.reader.alloc(id)?.is_none_or(|a| a.namespace != *namespace) {
         let index = ctx.reader.table_index(Table::Service);
         let watch = Watch::Row(Table::Alloc, key.as_slice().into());
@@ -108,14 +112,17 @@ fn services(ctx: &Ctx<'_>, id: &str) -> Result {
 
 /// Results of the checks of an allocation's services; any method will do.
 fn checks(ctx: &Ctx<'_>, id: &str) -> Result {
+    let request = Outcome::Client(ClientRequest::Checks { alloc: id.to_owned() });
+    if !ctx.agent.server {
+        // The node itself knows what it holds; a server has seen whether it may be asked.
+        return Ok(request);
+    }
     let Some(alloc) = ctx.reader.alloc(id)? else {
         return Err(ApiError::not_found(format!("Unknown allocation {id:?}")));
     };
+    ctx.need_ns(&alloc.namespace, ns::READ_JOB)?;
     if ctx.reader.node(&alloc.node_id)?.is_none() {
         return Err(ApiError::not_found(format!("Unknown node {:?}", alloc.node_id)));
     }
-    if alloc.node_id != ctx.agent.node_id {
-        return Err(not_served("Asking other nodes for the results of checks"));
-    }
-    Ok(Outcome::Client(ClientRequest::Checks { alloc: id.to_owned() }))
+    Ok(request)
 }

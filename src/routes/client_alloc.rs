@@ -1,6 +1,7 @@
 //! `/v1/client/*` but for files: what is asked of the node itself.
 
-use super::{Ctx, FilesRequest, Outcome, invalid_method, not_served, uuid_key};
+use super::{Ctx, FilesOp, FilesRequest, Outcome, invalid_method, not_served, uuid_key};
+use crate::acl::{Caps, ns};
 use crate::api::ApiError;
 use crate::client::ClientRequest;
 use crate::http::{Method, Query};
@@ -17,7 +18,7 @@ pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
     let alloc = alloc.to_owned();
     match op {
         "stats" => {
-            here(ctx, &alloc)?;
+            here(ctx, &alloc, ns::READ_JOB)?;
             let q = Query::new(ctx.req.query());
             let task = q.get("task").unwrap_or_default().into_owned();
             Ok(Outcome::Client(ClientRequest::Stats { alloc, task }))
@@ -25,11 +26,11 @@ pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
         "restart" => restart(ctx, alloc),
         "signal" => signal(ctx, alloc),
         "gc" => {
-            here(ctx, &alloc)?;
+            here(ctx, &alloc, ns::SUBMIT_JOB | ns::GC_ALLOCATION)?;
             Ok(Outcome::Client(ClientRequest::Gc { alloc }))
         }
         "checks" => {
-            here(ctx, &alloc)?;
+            here(ctx, &alloc, ns::READ_JOB)?;
             Ok(Outcome::Client(ClientRequest::Checks { alloc }))
         }
         "exec" => Err(not_served("Running commands inside of tasks")),
@@ -52,7 +53,7 @@ struct RestartBody {
 }
 
 fn restart(ctx: &mut Ctx<'_>, alloc: String) -> Result {
-    here(ctx, &alloc)?;
+    here(ctx, &alloc, ns::ALLOC_LIFECYCLE)?;
     let body: RestartBody =
         if ctx.req.body.is_empty() { RestartBody::default() } else { ctx.body()? };
     if body.all_tasks && !body.task_name.is_empty() {
@@ -80,24 +81,24 @@ fn signal(ctx: &mut Ctx<'_>, alloc: String) -> Result {
     }
     let body: SignalBody =
         ctx.body().map_err(|e| ApiError::bad(format!("Failed to decode body: {}", e.text)))?;
-    here(ctx, &alloc)?;
+    here(ctx, &alloc, ns::ALLOC_LIFECYCLE)?;
     Ok(Outcome::Client(ClientRequest::Signal { alloc, task: body.task, signal: body.signal }))
 }
 
-/// The allocation must be known, and run on this node.
+/// The allocation must be known, and the caller have one of these rights in its namespace.
 ///
 /// # Errors
-/// 404 for one that is unknown, 500 for an id that is none.
-pub(super) fn here(ctx: &Ctx<'_>, alloc: &str) -> std::result::Result<(), ApiError> {
+/// 404 for one that is unknown, 500 for an id that is none, 403.
+pub(super) fn here(ctx: &Ctx<'_>, alloc: &str, any_of: Caps) -> std::result::Result<(), ApiError> {
     let key = uuid_key("alloc", alloc)?;
     if !ctx.agent.server {
-        // The node itself knows what it holds.
+        // The node itself knows what it holds; a server has seen whether it may be asked.
         return Ok(());
     }
-    if ctx.reader.row(Table::Alloc, &key)?.is_none() {
-        return Err(ApiError::not_found(format!("Unknown allocation \"{alloc}\"")));
+    match ctx.reader.row(Table::Alloc, &key)? {
+        Some(row) => ctx.need_row(&row, any_of),
+        None => Err(ApiError::not_found(format!("Unknown allocation \"{alloc}\""))),
     }
-    Ok(())
 }
 
 /// `/v1/client/gc`
@@ -158,11 +159,16 @@ fn node_here(ctx: &Ctx<'_>, unknown: u16) -> std::result::Result<(), ApiError> {
     Err(ApiError::not_found("No path to node"))
 }
 
+/// What reading files of an allocation needs.
+pub(super) fn files_need(op: FilesOp) -> Caps {
+    ns::READ_FS | if op == FilesOp::Logs { ns::READ_LOGS } else { 0 }
+}
+
 /// Hands a request for files to the agent once the allocation is known.
 ///
 /// # Errors
 /// As [`here`].
 pub(super) fn files(ctx: &Ctx<'_>, request: FilesRequest) -> Result {
-    here(ctx, &request.alloc)?;
+    here(ctx, &request.alloc, files_need(request.op))?;
     Ok(Outcome::Files(request))
 }

@@ -26,7 +26,9 @@ pub(super) fn files(ctx: &mut Ctx<'_>) -> Result<Outcome> {
     let query = Query::new(ctx.req.query());
     let request = request(ctx, op, alloc, &query);
     match request.and_then(|request| client_alloc::files(ctx, request)) {
-        Err(e) if op.tells_errors_as_text() => Ok(Answer::text(200, e.text).into()),
+        Err(e) if op.tells_errors_as_text() && e.status != 403 => {
+            Ok(Answer::text(200, e.text).into())
+        }
         other => other,
     }
 }
@@ -68,7 +70,7 @@ fn request(ctx: &Ctx<'_>, op: FilesOp, alloc: &str, query: &Query<'_>) -> Result
             }
         }
     }
-    client_alloc::here(ctx, alloc)?;
+    client_alloc::here(ctx, alloc, client_alloc::files_need(op))?;
     match op {
         FilesOp::Ls | FilesOp::Stat | FilesOp::Cat => {}
         FilesOp::ReadAt => {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::jobs::alloc_stubs;
 use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method, uuid_key};
+use crate::acl::{Caps, ns};
 use crate::api::{ApiError, Deployment, status};
 use crate::command::{Applied, Command, DeploymentUpdate};
 use crate::server::deployment_eval;
@@ -46,7 +47,10 @@ fn get(ctx: &Ctx<'_>, id: &str) -> Result {
     }
     let key = uuid_key("deployment", id)?;
     let answer = match ctx.reader.row(Table::Deployment, &key)? {
-        Some(row) => Answer::bytes(row.json.to_vec()).query(row.modify()),
+        Some(row) => {
+            ctx.need_row(&row, ns::READ_JOB)?;
+            Answer::bytes(row.json.to_vec()).query(row.modify())
+        }
         None => Answer::text(404, "deployment not found")
             .query(ctx.reader.table_index(Table::Deployment)),
     };
@@ -59,8 +63,14 @@ fn allocations(ctx: &Ctx<'_>, id: &str) -> Result {
     }
     let key = uuid_key("deployment", id)?;
     let ids = match ctx.reader.deployment(id)? {
-        Some(d) => ctx.reader.alloc_ids_by_job(&d.namespace, &d.job_id)?,
-        None => Vec::new(),
+        Some(d) => {
+            ctx.need_ns(&d.namespace, ns::READ_JOB)?;
+            ctx.reader.alloc_ids_by_job(&d.namespace, &d.job_id)?
+        }
+        None => {
+            ctx.need_ns(&ctx.params.namespace, ns::READ_JOB)?;
+            Vec::new()
+        }
     };
     Ok(alloc_stubs(ctx.reader, &ids, |a| a.deployment == key)?.into())
 }
@@ -93,17 +103,21 @@ fn body(ctx: &Ctx<'_>, id: &str) -> std::result::Result<Body, ApiError> {
     Ok(body)
 }
 
-fn stored(ctx: &Ctx<'_>, id: &str) -> std::result::Result<Deployment, ApiError> {
+/// `cap`: what may do it besides submitting jobs.
+fn stored(ctx: &Ctx<'_>, id: &str, cap: Caps) -> std::result::Result<Deployment, ApiError> {
     if id.is_empty() {
         return Err(ApiError::failed("missing deployment ID"));
     }
     uuid_key("deployment", id)?;
-    ctx.reader.deployment(id)?.ok_or_else(|| ApiError::failed("deployment not found"))
+    let found = ctx.reader.deployment(id)?;
+    let d = found.ok_or_else(|| ApiError::failed("deployment not found"))?;
+    ctx.need_ns(&d.namespace, ns::SUBMIT_JOB | cap)?;
+    Ok(d)
 }
 
 /// The body, if there is one, says nothing.
 fn fail(ctx: &mut Ctx<'_>, id: &str) -> Result {
-    let d = stored(ctx, id)?;
+    let d = stored(ctx, id, ns::FAIL_DEPLOYMENT)?;
     let revert = d.task_groups.values().any(|g| g.auto_revert);
     steer(ctx, &d, failure("Deployment marked as failed", revert), true)
 }
@@ -119,7 +133,7 @@ fn failure(why: &str, revert: bool) -> DeploymentUpdate {
 
 fn pause(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let body = body(ctx, id)?;
-    let d = stored(ctx, id)?;
+    let d = stored(ctx, id, ns::PAUSE_DEPLOYMENT)?;
     let (status, text) = match body.pause {
         true => (status::DEPLOYMENT_PAUSED, "Deployment is paused"),
         false => (status::DEPLOYMENT_RUNNING, "Deployment is running"),
@@ -134,7 +148,7 @@ fn pause(ctx: &mut Ctx<'_>, id: &str) -> Result {
 
 fn promote(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let body = body(ctx, id)?;
-    let d = stored(ctx, id)?;
+    let d = stored(ctx, id, ns::PROMOTE_DEPLOYMENT)?;
     let update = DeploymentUpdate {
         promote: body.groups.0,
         promote_all: body.all,
@@ -149,7 +163,7 @@ fn allocation_health(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if healthy.is_empty() && unhealthy.is_empty() {
         return Err(ApiError::failed("must specify at least one healthy/unhealthy allocation ID"));
     }
-    let d = stored(ctx, id)?;
+    let d = stored(ctx, id, ns::SET_ALLOC_HEALTH_DEPLOYMENT)?;
     let mut revert = false;
     for id in &unhealthy {
         let group = ctx.reader.alloc(id)?.map(|a| a.task_group).unwrap_or_default();
@@ -165,7 +179,7 @@ fn allocation_health(ctx: &mut Ctx<'_>, id: &str) -> Result {
 /// Only regions that wait for each other can be blocked; here nothing is to be done.
 fn unblock(ctx: &mut Ctx<'_>, id: &str) -> Result {
     body(ctx, id)?;
-    if !stored(ctx, id)?.is_active() {
+    if !stored(ctx, id, ns::UNBLOCK_DEPLOYMENT)?.is_active() {
         return Err(ApiError::failed("can't unblock terminal deployment"));
     }
     Ok(Answer::json(&Steered::default()).index(0).into())

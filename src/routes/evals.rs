@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
+use super::auth::need;
 use super::jobs::alloc_stubs;
 use super::page::Page;
 use super::{Answer, Ctx, Outcome, Params, Watch, invalid_method, list, uuid_key};
+use crate::acl::ns;
 use crate::api::{ApiError, Evaluation, EvaluationStub};
 use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
@@ -20,7 +22,10 @@ type Result = std::result::Result<Outcome, ApiError>;
 pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {
     match ctx.req.method {
         Method::Get => list::evaluations(ctx),
-        Method::Delete => delete(ctx),
+        Method::Delete => {
+            need(ctx.is_management())?;
+            delete(ctx)
+        }
         _ => Err(invalid_method()),
     }
 }
@@ -148,7 +153,11 @@ pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
 fn get(ctx: &Ctx<'_>, id: &str) -> Result {
     let key = uuid_key("failed to lookup eval: eval", id)?;
     let related = Query::new(ctx.req.query()).get("related").is_some_and(|v| v == "true");
-    let answer = match ctx.reader.row(Table::Eval, &key)? {
+    let found = ctx.reader.row(Table::Eval, &key)?;
+    if let Some(row) = &found {
+        ctx.need_row(row, ns::READ_JOB)?;
+    }
+    let answer = match found {
         None => Answer::text(404, "eval not found").query(ctx.reader.table_index(Table::Eval)),
         Some(row) if !related => Answer::bytes(row.json.to_vec()).query(row.modify()),
         Some(row) => match ctx.reader.eval(id)? {
@@ -216,8 +225,14 @@ fn stub(e: Evaluation) -> EvaluationStub {
 /// Allocations that an evaluation last touched.
 fn allocations(ctx: &Ctx<'_>, id: &str) -> Result {
     let ids = match ctx.reader.eval(id)? {
-        Some(e) => ctx.reader.alloc_ids_by_job(&e.namespace, &e.job_id)?,
-        None => Vec::new(),
+        Some(e) => {
+            ctx.need_ns(&e.namespace, ns::READ_JOB)?;
+            ctx.reader.alloc_ids_by_job(&e.namespace, &e.job_id)?
+        }
+        None => {
+            ctx.need_ns(&ctx.params.namespace, ns::READ_JOB)?;
+            Vec::new()
+        }
     };
     let key = keys::by_uuid(id);
     Ok(alloc_stubs(ctx.reader, &ids, |a| Some(a.eval) == key)?.into())

@@ -1,8 +1,10 @@
 //! `/v1/event/stream`: who wants to hear of what.
 
+use super::auth::need;
 use super::{Ctx, EventsRequest, Outcome, invalid_method};
 use crate::api::ApiError;
 use crate::http::Query;
+use crate::server::events::may_hear;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -22,11 +24,14 @@ pub(super) fn stream(ctx: &mut Ctx<'_>) -> Result<Outcome> {
     if topics.is_empty() {
         topics.push((ANY.to_owned(), ANY.to_owned()));
     }
+    let names: Vec<&str> = topics.iter().map(|(topic, _)| topic.as_str()).collect();
+    need(ctx.may(|a| may_hear(a, &names, &ctx.params.namespace)))?;
     if ctx.agent.event_buffer == 0 {
         return Err(ApiError::bad("event broker is not enabled on this agent"));
     }
     let namespace = ctx.params.namespace.clone();
-    Ok(Outcome::Events(EventsRequest { topics, namespace, index }))
+    let (acl, token) = (ctx.who().acl(), ctx.req.token.clone());
+    Ok(Outcome::Events(EventsRequest { topics, namespace, index, acl, token }))
 }
 
 fn index(text: &str) -> Result<u64> {

@@ -3,7 +3,9 @@
 use serde::Serialize;
 use serde_json::json;
 
+use super::auth::need;
 use super::{Answer, Ctx, Outcome, Watch, invalid_method};
+use crate::acl::operator;
 use crate::api::{ApiError, RootKey, RootKeyMeta, status};
 use crate::command::{Applied, Command};
 use crate::http::Query;
@@ -70,6 +72,12 @@ fn max_age_s(keys: &[RootKey], wall_ns: i64) -> i64 {
 
 /// `/v1/operator/keyring/*`
 pub(super) fn keyring(ctx: &mut Ctx<'_>) -> Result {
+    let cap = match ctx.rest {
+        "keys" => operator::KEYRING_READ,
+        "rotate" => operator::KEYRING_ROTATE,
+        _ => operator::KEYRING_DELETE,
+    };
+    need(ctx.may(|a| a.operation(cap)))?;
     match ctx.rest {
         "keys" if ctx.is_get() => {
             let keys = ctx.reader.root_keys()?;

@@ -3,6 +3,7 @@
 use super::page::{Page, hex_prefix};
 use super::params::bool_param;
 use super::{Answer, Ctx, Outcome, Params, Watch, invalid_method};
+use crate::acl::{ns, pool, var};
 use crate::api::{
     Allocation, ApiError, Deployment, Evaluation, Job, JobListStub, Node, NodeListStub, NodePool,
 };
@@ -64,6 +65,11 @@ impl<'p> Named<'p> {
     }
 }
 
+/// The namespace of a row whose key begins with it.
+fn space(key: &[u8]) -> &str {
+    keys::split(key).unwrap_or_default().0
+}
+
 fn dotted(key: &[u8]) -> String {
     let (namespace, name) = keys::split(key).unwrap_or_default();
     format!("{namespace}.{name}")
@@ -89,12 +95,13 @@ pub(super) fn pool_jobs(ctx: &mut Ctx<'_>, pool: &str) -> Result {
 }
 
 fn job_stubs(ctx: &Ctx<'_>, meta: bool, pool: Option<&str>, reverse: bool) -> Result {
+    ctx.need_ns(&ctx.params.namespace, ns::LIST_JOBS)?;
     let mut page = Page::new::<Job>(ctx.params)?;
     let named = Named::new(ctx.params);
     let rows = ctx.reader.stubs(Table::Job, &named.prefix, named.start.as_deref(), reverse)?;
     for pair in rows {
         let (key, stub) = pair?;
-        if !named.wants(key) {
+        if !named.wants(key) || !ctx.may_ns(space(key), ns::LIST_JOBS) {
             continue;
         }
         if let Some(pool) = pool
@@ -209,11 +216,13 @@ fn node_stubs(ctx: &Ctx<'_>, pool: Option<&str>, index: u64) -> Result {
 /// `/v1/node/pools`
 pub(super) fn pools(ctx: &mut Ctx<'_>) -> Result {
     let p = ctx.params;
+    ctx.open();
     let mut page = Page::new::<NodePool>(p)?;
     let start = (!p.next_token.is_empty()).then_some(p.next_token.as_bytes());
     for pair in ctx.reader.scan(Table::NodePool, p.prefix.as_bytes(), start, p.reverse)? {
         let (key, row) = pair?;
-        if !page.passes(row.json)? {
+        let name = String::from_utf8_lossy(key);
+        if !ctx.may(|a| a.node_pool(&name, pool::READ)) || !page.passes(row.json)? {
             continue;
         }
         let Some(out) = page.room(|| String::from_utf8_lossy(key).into_owned()) else { break };
@@ -238,15 +247,17 @@ pub(super) fn variables(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
+    ctx.open();
     let mut page = Page::new::<VariableParts>(ctx.params)?;
     let named = Named::new(ctx.params);
     let rows = ctx.reader.scan(Table::Variable, &named.prefix, named.start.as_deref(), false)?;
     for pair in rows {
         let (key, row) = pair?;
-        if !named.wants(key) {
+        let (namespace, path) = keys::split(key).unwrap_or_default();
+        if !named.wants(key) || !ctx.may_var(namespace, path, var::LIST) {
             continue;
         }
-        let bytes = super::locks::metadata(row.json)?;
+        let bytes = super::locks::metadata(ctx, row.json)?;
         if page.filters() && !page.passes(&[b"{\"VariableMetadata\":", &*bytes, b"}"].concat())? {
             continue;
         }
@@ -274,7 +285,7 @@ pub(super) fn allocations(ctx: &mut Ctx<'_>) -> Result {
     };
     let mut page = Page::new::<Allocation>(ctx.params)?;
     let reader = ctx.reader;
-    each(reader, ctx.params, Table::Alloc, "alloc", |id, token| {
+    each(ctx, ctx.params, Table::Alloc, "alloc", |id, token| {
         let Some(row) = reader.row(Table::Alloc, id)? else { return Ok(true) };
         if !page.passes(row.json)? {
             return Ok(true);
@@ -342,7 +353,7 @@ fn whole<T: json::Record + Default>(
 ) -> Result {
     let mut page = Page::new::<T>(ctx.params)?;
     let reader = ctx.reader;
-    each(reader, ctx.params, table, what, |id, token| {
+    each(ctx, ctx.params, table, what, |id, token| {
         let Some(row) = reader.row(table, id)? else { return Ok(true) };
         if !wants(row.json)? || !page.passes(row.json)? {
             return Ok(true);
@@ -364,7 +375,7 @@ pub(super) fn count_evaluations(ctx: &Ctx<'_>) -> Result<u64> {
     let params = Params { next_token: String::new(), reverse: false, ..ctx.params.clone() };
     let reader = ctx.reader;
     let mut count = 0;
-    each(reader, &params, Table::Eval, "eval", |id, _| {
+    each(ctx, &params, Table::Eval, "eval", |id, _| {
         let matches = if page.filters() {
             match reader.row(Table::Eval, id)? {
                 Some(row) => page.passes(row.json).map_err(failed)?,
@@ -379,21 +390,27 @@ pub(super) fn count_evaluations(ctx: &Ctx<'_>) -> Result<u64> {
     Ok(count)
 }
 
-/// Walks a table with UUIDs in the order of its list: by creation, or by id where a prefix is
-/// given. Calls `f` with the id and the maker of the item's token until it answers false.
+/// Walks what the caller may see of a table with UUIDs in the order of its list: by creation, or by
+/// id where a prefix is given. Calls `f` with the id and the maker of the item's token until it
+/// answers false.
 fn each(
-    reader: Reader<'_>,
+    ctx: &Ctx<'_>,
     p: &Params,
     table: Table,
     what: &str,
     mut f: impl FnMut(&[u8], &dyn Fn() -> String) -> Result<bool>,
 ) -> Result<()> {
-    let all = p.namespace == ALL;
+    ctx.need_ns(&p.namespace, ns::READ_JOB)?;
+    let reader = ctx.reader;
+    let wanted = |namespace: &str| match p.namespace.as_str() {
+        ALL => ctx.may_ns(namespace, ns::READ_JOB),
+        asked => namespace == asked,
+    };
     if p.prefix.is_empty() {
         let start = if p.next_token.is_empty() { None } else { start_created(&p.next_token) };
         for listed in reader.created(table, start, p.reverse)? {
             let Listed { create, id, namespace } = listed?;
-            if !all && namespace != p.namespace {
+            if !wanted(namespace) {
                 continue;
             }
             if !f(&id, &|| format!("{create}.{}", uuid::from_bytes(&id)))? {
@@ -407,7 +424,7 @@ fn each(
     let rows = reader.scan(table, &prefix, start.as_ref().map(<[u8; 16]>::as_slice), p.reverse)?;
     for pair in rows {
         let (key, row) = pair?;
-        if !all && brief(row.json)?.namespace != p.namespace {
+        if !wanted(&brief(row.json)?.namespace) {
             continue;
         }
         if !f(key, &|| text_id(key))? {

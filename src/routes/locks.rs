@@ -1,7 +1,9 @@
 //! Locks of variables: acquire, renew, release (contract: variables).
 
+use super::auth::need;
 use super::variables::{check_path, check_size, clear, conflict, refused, sealed};
 use super::{Answer, Ctx, LockRenewal, Outcome};
+use crate::acl::var;
 use crate::api::{ApiError, Variable, VariableLock, multi_error};
 use crate::command::{Applied, Command};
 use crate::http::Query;
@@ -68,6 +70,7 @@ pub(super) fn run(ctx: &mut Ctx<'_>) -> Result {
         body.namespace.clone_from(&ctx.params.namespace);
     }
     check_path(ctx.rest)?;
+    need(ctx.may_var(&body.namespace, ctx.rest, var::WRITE))?;
     let Some((_, run)) = first else { return Err(ApiError::bad("Invalid method")) };
     run(ctx, body)
 }
@@ -127,13 +130,16 @@ fn propose(command: Command, at: Vec<u8>, items: bool) -> Result {
     Ok(Outcome::Propose(
         Box::new(command),
         Box::new(move |reader, index, applied| match applied {
-            Applied::Conflict(_) => Ok(Answer { index: None, ..conflict(reader, None, &at)? }),
+            Applied::Conflict(_) => {
+                Ok(Answer { index: None, ..conflict(reader, None, &at, false)? })
+            }
             Applied::Refused(e) => Err(e),
             _ if items => Ok(clear(reader, &at)?.index(index)),
             _ => {
                 let row = reader.row(Table::Variable, &at)?;
-                let body = row.map_or(Ok(Vec::new()), |r| metadata(r.json))?;
-                Ok(Answer::bytes(body).index(index))
+                let v = row.map_or(Ok(Variable::default()), |r| json::decode(r.json));
+                let v = v.map_err(|e| ApiError::failed(e.to_string()))?;
+                Ok(Answer::bytes(without_items(v)).index(index))
             }
         }),
     ))
@@ -150,16 +156,23 @@ fn renew(ctx: &mut Ctx<'_>, body: Body) -> Result {
         return Err(ApiError::not_found("variable doesn't exist"));
     };
     let variable: Variable = json::decode(row.json).map_err(|e| ApiError::failed(e.to_string()))?;
-    if variable.lock.is_none_or(|l| l.id.is_empty()) {
+    if variable.lock.as_ref().is_none_or(|l| l.id.is_empty()) {
         return Err(ApiError::new(409, "variable doesn't hold a lock"));
     }
-    let answer = Answer::bytes(metadata(row.json)?);
+    let answer = Answer::bytes(without_items(variable));
     Ok(Outcome::RenewLock(Box::new(LockRenewal { key, id, answer })))
 }
 
-/// What is told of a variable without its items.
-pub(super) fn metadata(row: &[u8]) -> std::result::Result<Vec<u8>, ApiError> {
-    let v: Variable = json::decode(row).map_err(|e| ApiError::failed(e.to_string()))?;
+/// What is told of a variable without its items. Locks are told to managers only.
+pub(super) fn metadata(ctx: &Ctx<'_>, row: &[u8]) -> std::result::Result<Vec<u8>, ApiError> {
+    let mut v: Variable = json::decode(row).map_err(|e| ApiError::failed(e.to_string()))?;
+    if !ctx.is_management() {
+        v.lock = None;
+    }
+    Ok(without_items(v))
+}
+
+fn without_items(v: Variable) -> Vec<u8> {
     let (data, items, key_id) = Default::default();
-    Ok(json::encode(&Variable { data, items, key_id, ..v }))
+    json::encode(&Variable { data, items, key_id, ..v })
 }

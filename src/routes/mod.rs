@@ -6,9 +6,11 @@
 //! what to watch, and the agent holds the request and asks again.
 
 mod absent;
+mod acl;
 mod agent;
 mod allocs;
 pub mod answer;
+mod auth;
 mod client_alloc;
 mod client_fs;
 mod cluster;
@@ -35,6 +37,7 @@ mod variables;
 
 use std::rc::Rc;
 
+use crate::acl::Acl;
 use crate::api::{ApiError, Evaluation, Job};
 pub use crate::client::ClientRequest;
 use crate::command::{Applied, Command, Plan};
@@ -44,6 +47,7 @@ use crate::stdx::{Entropy, Now};
 use crate::store::{Reader, keys};
 
 pub use answer::{Answer, Body, Watch};
+pub use auth::{Access, AclInfo};
 pub use params::Params;
 pub use servers::named;
 
@@ -85,7 +89,7 @@ pub struct AgentInfo {
     /// Changes that are kept for the event stream; 0: there is none.
     pub event_buffer: usize,
     pub heartbeat_ttl_ns: i64,
-    pub acl_enabled: bool,
+    pub acl: AclInfo,
     /// Defaults and limits for jobs (`server.job_default_priority`, …).
     pub job_default_priority: i64,
     pub job_max_priority: i64,
@@ -168,6 +172,8 @@ pub struct Ctx<'c> {
     pub params: &'c Params,
     /// The decoded path behind the route's prefix (`web/summary` for `/v1/job/web/summary`).
     pub rest: &'c str,
+    /// Who asks; found out by [`dispatch`].
+    pub access: Access,
 }
 
 impl Ctx<'_> {
@@ -297,6 +303,10 @@ pub struct EventsRequest {
     pub namespace: String,
     /// Changes before it are passed over.
     pub index: u64,
+    /// What the caller may hear of; `None`: everything.
+    pub acl: Option<Rc<Acl>>,
+    /// What it came with, to be looked at again.
+    pub token: Option<String>,
 }
 
 /// Which part of an allocation's directory to read, and how.
@@ -366,7 +376,38 @@ pub fn dispatch(ctx: &mut Ctx<'_>) -> Result<Outcome, ApiError> {
     let Some((route, rest)) = table::find(ctx.req.path()) else {
         return Ok(Outcome::Answer(Answer::unknown_path()));
     };
-    let mut inner = Ctx {
+    let mut inner = inner(ctx, rest);
+    inner.admit(route.need)?;
+    let outcome = (route.run)(&mut inner)?;
+    let refuses = matches!(&outcome, Outcome::Answer(a) if a.status >= 400);
+    if refuses || inner.was_asked() {
+        return Ok(outcome);
+    }
+    log::error!("nothing says who may ask for {}", route.path);
+    Err(auth::denied())
+}
+
+/// Whether the caller may ask what an agent without tokens of its own will answer: `None`, or what
+/// is answered instead. Handlers of such requests only check them here.
+pub fn vouch(ctx: &mut Ctx<'_>) -> Option<Answer> {
+    let (route, rest) = table::find(ctx.req.path())?;
+    let mut inner = inner(ctx, rest);
+    if let Err(e) = inner.admit(route.need) {
+        return Some(e.into());
+    }
+    if route.need != table::Need::Asks {
+        return None;
+    }
+    match (route.run)(&mut inner) {
+        Err(e) => Some(e.into()),
+        Ok(Outcome::Answer(answer)) => Some(answer),
+        Ok(_) if inner.was_asked() => None,
+        Ok(_) => Some(auth::denied().into()),
+    }
+}
+
+fn inner<'c>(ctx: &'c mut Ctx<'_>, rest: &'c str) -> Ctx<'c> {
+    Ctx {
         now: ctx.now,
         reader: ctx.reader,
         agent: ctx.agent,
@@ -374,8 +415,8 @@ pub fn dispatch(ctx: &mut Ctx<'_>) -> Result<Outcome, ApiError> {
         req: ctx.req,
         params: ctx.params,
         rest,
-    };
-    (route.run)(&mut inner)
+        access: Access::default(),
+    }
 }
 
 /// 405 with the recorded text.

@@ -1,5 +1,6 @@
 //! `/v1/namespace*`.
 
+use super::auth::need;
 use super::pools::{DESCRIPTION_MAX, written};
 use super::{Answer, Ctx, Outcome, Watch, invalid_method};
 use crate::api::{ApiError, Namespace, NamespaceNodePoolConfiguration, multi_error};
@@ -18,10 +19,15 @@ pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
+    ctx.open();
     let mut body = vec![b'['];
     let prefix = ctx.params.prefix.as_bytes();
     for pair in ctx.reader.scan(Table::Namespace, prefix, None, false)? {
-        let (_, row) = pair?;
+        let (key, row) = pair?;
+        let name = String::from_utf8_lossy(key);
+        if !ctx.may(|a| a.any_in_namespace(&name)) {
+            continue;
+        }
         if body.len() > 1 {
             body.push(b',');
         }
@@ -46,12 +52,14 @@ pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
         return Err(invalid_method());
     }
     if ctx.is_delete() {
+        need(ctx.is_management())?;
         let (name, region) = (ctx.rest.to_owned(), ctx.agent.region.clone());
         return Ok(Outcome::Propose(
             Box::new(Command::NamespaceDelete { name, region }),
             Box::new(|_, index, applied| written(index, applied)),
         ));
     }
+    need(ctx.may(|a| a.any_in_namespace(ctx.rest)))?;
     let key = keys::name(ctx.rest);
     let watch = Watch::Row(Table::Namespace, key.as_slice().into());
     let answer = match ctx.reader.row(Table::Namespace, &key)? {
@@ -67,6 +75,7 @@ fn upsert(ctx: &mut Ctx<'_>, named: bool) -> Result {
     if named && namespace.name != ctx.rest {
         return Err(ApiError::bad("Namespace name does not match request path"));
     }
+    need(ctx.is_management())?;
     let errors = faults(&namespace);
     if !errors.is_empty() {
         let name = &namespace.name;

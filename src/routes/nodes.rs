@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Answer, Ctx, Outcome, Watch, invalid_method, uuid_key};
+use crate::acl::ns;
 use crate::api::{ApiError, DrainMetadata, DrainStrategy, NodeEvent, status};
 use crate::command::{Applied, Command};
 use crate::server::{drain, node_evals};
@@ -60,6 +61,9 @@ fn allocations(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let mut index = 0;
     for key in ctx.reader.alloc_ids_by_node(id)? {
         let Some(row) = ctx.reader.row(Table::Alloc, &key)? else { continue };
+        if ctx.need_row(&row, ns::READ_JOB).is_err() {
+            continue;
+        }
         if body.len() > 1 {
             body.push(b',');
         }
@@ -232,7 +236,7 @@ fn drain(ctx: &mut Ctx<'_>, id: &str) -> Result {
     });
     let old = node.last_drain.filter(|_| draining).unwrap_or_default();
     let last = DrainMetadata {
-        accessor_id: ANONYMOUS.to_owned(),
+        accessor_id: format!("token:{}", ctx.who().accessor()),
         meta: if body.meta.is_empty() { old.meta } else { body.meta },
         started_at: if draining { old.started_at } else { now },
         status: match strategy {
@@ -260,9 +264,6 @@ fn drain(ctx: &mut Ctx<'_>, id: &str) -> Result {
         }),
     ))
 }
-
-/// Who drains while access control is off.
-const ANONYMOUS: &str = "token:acls-disabled";
 
 /// The evaluations are there, but are not named, as recorded.
 fn drain_answer(index: u64, evals: bool) -> Answer {

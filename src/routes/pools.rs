@@ -1,6 +1,8 @@
 //! `/v1/node/pool/*` and `/v1/node/pools`. Lists are in `list`.
 
+use super::auth::need;
 use super::{Answer, Ctx, Outcome, Watch, invalid_method, list};
+use crate::acl::{Level, pool};
 use crate::api::{ApiError, NodePool, multi_error, status};
 use crate::command::{Applied, Command};
 use crate::stdx::json::{Bytes, Span};
@@ -31,9 +33,11 @@ pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {
 pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
     let rest = ctx.rest;
     if let Some(name) = rest.strip_suffix("/nodes") {
+        need(ctx.may(|a| a.node(Level::Read) && a.node_pool(name, pool::READ)))?;
         return list::pool_nodes(ctx, name);
     }
     if let Some(name) = rest.strip_suffix("/jobs") {
+        need(ctx.may(|a| a.node_pool(name, pool::READ)))?;
         return list::pool_jobs(ctx, name);
     }
     if ctx.is_write() {
@@ -45,6 +49,7 @@ pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
+    need(ctx.may(|a| a.node_pool(rest, pool::READ)))?;
     let key = keys::name(rest);
     let watch = Watch::Row(Table::NodePool, key.as_slice().into());
     let answer = match ctx.reader.row(Table::NodePool, &key)? {
@@ -61,6 +66,7 @@ fn upsert(ctx: &mut Ctx<'_>, path: Option<&str>) -> Result {
     if path.is_some_and(|name| name != pool.name) {
         return Err(ApiError::bad("Node pool name does not match request path"));
     }
+    need(ctx.may(|a| a.node_pool(&pool.name, pool::WRITE)))?;
     if pool.scheduler_configuration.is_some() {
         return Err(ApiError::failed("Feature \"Node Pools Governance\" is unlicensed"));
     }
@@ -90,6 +96,7 @@ fn delete(ctx: &mut Ctx<'_>, name: &str) -> Result {
     if name.is_empty() {
         return Err(ApiError::bad("node pool name is empty"));
     }
+    need(ctx.may(|a| a.node_pool(name, pool::DELETE)))?;
     let (name, region) = (name.to_owned(), ctx.agent.region.clone());
     Ok(Outcome::Propose(
         Box::new(Command::NodePoolDelete { name, region }),

@@ -1,6 +1,8 @@
 //! `/v1/scaling/*`: the scaling policies that jobs were registered with.
 
+use super::auth::need;
 use super::{Answer, Ctx, Outcome, Watch, invalid_method};
+use crate::acl::{Acl, Caps, ns};
 use crate::api::ApiError;
 use crate::http::Query;
 use crate::stdx::json;
@@ -20,6 +22,7 @@ pub(super) fn policies(ctx: &mut Ctx<'_>) -> Result {
     let asked = |name| q.get(name).unwrap_or_default();
     let (namespace, prefix, kind) = (&*ctx.params.namespace, asked("prefix"), asked("type"));
     let job = if prefix.is_empty() && namespace != "*" { asked("job") } else { "".into() };
+    need(ctx.may(|a| may(a, namespace, ns::LIST_SCALING_POLICIES)))?;
     let mut body = vec![b'['];
     for pair in ctx.reader.scan(Table::ScalingPolicy, prefix.as_bytes(), None, false)? {
         let (_, row) = pair?;
@@ -28,6 +31,7 @@ pub(super) fn policies(ctx: &mut Ctx<'_>) -> Result {
         if (namespace != "*" && target("Namespace") != namespace)
             || (!job.is_empty() && target("Job") != job)
             || !text(row.json, "Type").starts_with(&*kind)
+            || !ctx.may(|a| may(a, &target("Namespace"), ns::LIST_SCALING_POLICIES))
         {
             continue;
         }
@@ -51,10 +55,21 @@ pub(super) fn policy(ctx: &mut Ctx<'_>) -> Result {
     }
     let key = keys::name(ctx.rest);
     let answer = match ctx.reader.row(Table::ScalingPolicy, &key)? {
-        Some(row) => Answer::bytes(row.json.to_vec()).query(row.modify()),
+        Some(row) => {
+            let target = splice::field(row.json, "Target").unwrap_or_default();
+            let namespace = text(target, "Namespace");
+            need(ctx.may(|a| may(a, &namespace, ns::READ_SCALING_POLICY)))?;
+            Answer::bytes(row.json.to_vec()).query(row.modify())
+        }
         None => Answer::text(404, "policy not found").query(index(ctx)),
     };
     Ok(answer.watching(Watch::Row(Table::ScalingPolicy, key.into())).into())
+}
+
+/// One right over policies, or two over jobs.
+fn may(a: &Acl, namespace: &str, cap: Caps) -> bool {
+    a.namespace(namespace, cap)
+        || (a.namespace(namespace, ns::LIST_JOBS) && a.namespace(namespace, ns::READ_JOB))
 }
 
 /// Zero would not block.

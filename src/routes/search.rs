@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::auth::need;
 use super::scaling::text;
 use super::{Answer, Ctx, Outcome, invalid_method};
+use crate::acl::{Acl, Level, ns, pool, var};
 use crate::api::{ApiError, Job};
 use crate::limits::SEARCH_ROWS_MAX;
 use crate::stdx::json::records;
@@ -168,7 +170,7 @@ fn asked(ctx: &Ctx<'_>) -> Result<(Body, Vec<&'static Context>)> {
     }
     let body: Body = ctx.body()?;
     let named = |c: &&Context| body.context == "all" || body.context == c.name;
-    let contexts: Vec<&Context> = CONTEXTS.iter().filter(named).collect();
+    let mut contexts: Vec<&Context> = CONTEXTS.iter().filter(named).collect();
     if contexts.is_empty() {
         return Err(ApiError::failed(format!(
             "context must be one of [{}] or 'all' for all contexts; got {:?}",
@@ -176,7 +178,38 @@ fn asked(ctx: &Ctx<'_>) -> Result<(Body, Vec<&'static Context>)> {
             body.context
         )));
     }
+    let space = &ctx.params.namespace;
+    contexts.retain(|c| ctx.may(|a| may_search(a, c, space)));
+    need(!contexts.is_empty())?;
     Ok((body, contexts))
+}
+
+/// Whether anything of a context may be seen, by a request for a namespace.
+fn may_search(a: &Acl, context: &Context, space: &str) -> bool {
+    match context.name {
+        "nodes" => a.node(Level::Read),
+        "node_pools" => a.any_node_pool(pool::READ),
+        "namespaces" => a.any_in_namespace("*"),
+        "vars" => a.any_variable(space, var::LIST),
+        "plugins" => a.plugin_list(),
+        "volumes" => a.namespace(
+            space,
+            ns::CSI_LIST_VOLUME | ns::CSI_READ_VOLUME | ns::LIST_JOBS | ns::READ_JOB,
+        ),
+        "host_volumes" => a.namespace(space, ns::HOST_VOLUME_READ),
+        _ => a.namespace(space, ns::READ_JOB),
+    }
+}
+
+/// Whether one object may be seen.
+fn may_see(a: &Acl, context: &Context, hit: &Hit<'_>) -> bool {
+    match context.name {
+        "nodes" => true,
+        "node_pools" => a.node_pool(&hit.id, pool::READ),
+        "namespaces" => a.any_in_namespace(&hit.id),
+        "vars" => a.variable(&hit.namespace, &hit.id, var::LIST),
+        _ => a.namespace(&hit.namespace, ns::READ_JOB),
+    }
 }
 
 fn answer(ctx: &Ctx<'_>, matches: &Map<String, Value>, truncations: &Map<String, Value>) -> Answer {
@@ -229,7 +262,10 @@ fn hits<'c>(ctx: &Ctx<'c>, context: &Context, prefix: &str) -> Result<(Vec<Hit<'
             Key::Uuid { .. } => hit.id.starts_with(&lower),
             _ => hit.id.starts_with(prefix),
         };
-        if !begins || !(hit.namespace.is_empty() || wanted(&hit.namespace)) {
+        if !begins
+            || !(hit.namespace.is_empty() || wanted(&hit.namespace))
+            || !ctx.may(|a| may_see(a, context, &hit))
+        {
             continue;
         }
         if out.len() == ctx.agent.search.objects {

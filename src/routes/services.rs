@@ -2,6 +2,7 @@
 
 use super::page::Page;
 use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method};
+use crate::acl::ns;
 use crate::api::{ApiError, ServiceRegistration};
 use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
@@ -19,6 +20,7 @@ pub(super) fn names(ctx: &mut Ctx<'_>) -> Result {
         return Err(invalid_method());
     }
     let namespace = &ctx.params.namespace;
+    ctx.need_ns(namespace, ns::READ_JOB)?;
     let prefix = if namespace == ALL { Vec::new() } else { keys::namespace(namespace) };
     let mut body = String::from("[");
     let (mut last_namespace, mut last_name) = (String::new(), String::new());
@@ -26,6 +28,9 @@ pub(super) fn names(ctx: &mut Ctx<'_>) -> Result {
     for pair in ctx.reader.scan(Table::Service, &prefix, None, false)? {
         let (_, row) = pair?;
         let s: ServiceRegistration = decode(row.json)?;
+        if !ctx.may_ns(&s.namespace, ns::READ_JOB) {
+            continue;
+        }
         if s.namespace != last_namespace || s.service_name != last_name {
             end_name(&mut body, &last_name, &mut tags);
             if s.namespace != last_namespace {
@@ -95,6 +100,7 @@ fn instances(ctx: &Ctx<'_>, name: &str) -> Result {
         return Err(ApiError::bad("missing service name"));
     }
     let p = ctx.params;
+    ctx.need_ns(&p.namespace, ns::READ_JOB)?;
     let choose = match Query::new(ctx.req.query()).get("choose").filter(|c| !c.is_empty()) {
         None => None,
         Some(text) => Some(Choice::parse(&text)?),
@@ -177,6 +183,7 @@ fn delete(ctx: &Ctx<'_>, id: &str) -> Result {
     if id.is_empty() {
         return Err(ApiError::bad("missing service id"));
     }
+    ctx.need_ns(&ctx.params.namespace, ns::SUBMIT_JOB | ns::DELETE_SERVICE_REGISTRATION)?;
     let (namespace, id) = (ctx.params.namespace.clone(), id.to_owned());
     let reply: Reply = Box::new(|_, index, applied| match applied {
         Applied::Refused(e) => Err(e),

@@ -7,7 +7,9 @@
 use ring::digest::{Context, SHA256, digest};
 use serde_json::json;
 
+use super::auth::need;
 use super::{Answer, Body, Ctx, Outcome, invalid_method};
+use crate::acl::operator;
 use crate::api::ApiError;
 use crate::http::gzip::{GzipWriter, unzip};
 use crate::limits::SNAPSHOT_STATE_BYTES_MAX;
@@ -24,11 +26,13 @@ const SUMS: &str = "SHA256SUMS";
 /// `/v1/operator/snapshot`
 pub(super) fn snapshot(ctx: &mut Ctx<'_>) -> Result {
     if ctx.is_get() {
+        need(ctx.may(|a| a.operation(operator::SNAPSHOT_SAVE)))?;
         return save(ctx);
     }
     if !ctx.is_write() {
         return Err(invalid_method());
     }
+    need(ctx.is_management())?;
     let state = unpack(&ctx.req.body)
         .map_err(|why| ApiError::failed(format!("failed to restore from snapshot: {why}")))?;
     Ok(Outcome::Restore(state))

@@ -1,8 +1,10 @@
 //! `/v1/var/*`: small secrets and settings. Their locks are in `locks`.
 
 use super::answer::{JSON, TEXT};
+use super::auth::need;
 use super::locks::{self, DEFAULT_NS, LockBody};
 use super::{Answer, Ctx, Outcome, Watch};
+use crate::acl::var;
 use crate::api::{ApiError, Variable, VariableLock};
 use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
@@ -59,11 +61,15 @@ fn check_param(q: &Query<'_>) -> std::result::Result<Option<u64>, ApiError> {
 }
 
 fn get(ctx: &mut Ctx<'_>) -> Result {
+    need(ctx.may_var(&ctx.params.namespace, ctx.rest, var::READ))?;
     let key = keys::variable(&ctx.params.namespace, ctx.rest);
     let watch = Watch::Row(Table::Variable, key.clone().into());
     let answer = match ctx.reader.row(Table::Variable, &key)? {
         Some(row) => {
-            let clear = keyring::open(ctx.reader, row.json).map_err(sealed)?;
+            let mut clear = keyring::open(ctx.reader, row.json).map_err(sealed)?;
+            if !ctx.is_management() {
+                clear.lock = None;
+            }
             Answer::json(&clear).query(row.modify())
         }
         None => {
@@ -91,6 +97,8 @@ fn put(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
         return Err(refused("can not target wildcard (\"*\")namespace"));
     }
     check_path(ctx.rest)?;
+    need(ctx.may_var(&namespace, ctx.rest, var::WRITE))?;
+    let reads = ctx.may_var(&namespace, ctx.rest, var::READ);
     check_size(&items)?;
     // The holder writes by its lock's id alone; the lock's times then become the default ones.
     let lock = body.lock.filter(|l| !l.id.is_empty()).map(|l| VariableLock {
@@ -106,7 +114,7 @@ fn put(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
     Ok(Outcome::Propose(
         Box::new(command),
         Box::new(move |reader, index, applied| match applied {
-            Applied::Conflict(current) => conflict(reader, current, &at),
+            Applied::Conflict(current) => conflict(reader, current, &at, reads),
             Applied::Refused(e) => Err(e),
             _ => Ok(clear(reader, &at)?.index(index)),
         }),
@@ -116,13 +124,15 @@ fn put(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
 fn delete(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
     check_path(ctx.rest)?;
     let namespace = ctx.params.namespace.clone();
+    need(ctx.may_var(&namespace, ctx.rest, var::DESTROY))?;
+    let reads = ctx.may_var(&namespace, ctx.rest, var::READ);
     let path = ctx.rest.to_owned();
     let at = keys::variable(&namespace, &path);
     let command = Command::VariableDelete { namespace, path, check };
     Ok(Outcome::Propose(
         Box::new(command),
         Box::new(move |reader, index, applied| match applied {
-            Applied::Conflict(current) => conflict(reader, current, &at),
+            Applied::Conflict(current) => conflict(reader, current, &at, reads),
             Applied::Refused(e) => Err(e),
             _ => Ok(Answer { status: 204, ..Answer::default() }.index(index)),
         }),
@@ -130,14 +140,20 @@ fn delete(ctx: &mut Ctx<'_>, check: Option<u64>) -> Result {
 }
 
 /// 409 with what stands there; JSON under a text type, as recorded. Without anything there: a
-/// variable of zeros that still says which one was meant.
+/// variable of zeros that still says which one was meant. `reads`: the caller may see what it
+/// holds.
 pub(super) fn conflict(
     reader: Reader<'_>,
     current: Option<Box<Variable>>,
     at: &[u8],
+    reads: bool,
 ) -> std::result::Result<Answer, ApiError> {
     let variable = match current {
-        Some(current) => keyring::unseal(reader, *current).map_err(sealed)?,
+        Some(current) if reads => keyring::unseal(reader, *current).map_err(sealed)?,
+        Some(current) => {
+            let (data, items, key_id, lock) = Default::default();
+            Variable { data, items, key_id, lock, ..*current }
+        }
         None => {
             let mut parts = at.splitn(2, |b| *b == 0);
             let mut text =

@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::api::Variable;
+use crate::acl::{Acl, Level, ns, var};
+use crate::api::{AclAuthMethod, Variable};
 use crate::limits::EVENT_BYTES_MAX;
-use crate::stdx::json;
+use crate::stdx::json::{self, Any};
 use crate::store::{Change, ChangedRow, Table, splice};
 
 /// The changes that are kept.
@@ -58,6 +59,8 @@ pub struct Subscriber {
     /// `None`: all.
     namespace: Option<Vec<u8>>,
     next: u64,
+    /// What may be heard; `None`: everything.
+    pub acl: Option<Rc<Acl>>,
 }
 
 /// What a subscriber is sent.
@@ -110,6 +113,7 @@ impl Ring {
             topics: topics.iter().map(|(t, k)| (t.clone(), key(k))).collect(),
             namespace: (namespace != ANY).then(|| json::encode(&namespace)),
             next: self.first + at as u64,
+            acl: None,
         }
     }
 
@@ -146,16 +150,63 @@ impl Batch {
     }
 }
 
+/// Whether topics may be followed in a namespace at all; `*`: in any.
+pub fn may_hear(a: &Acl, topics: &[&str], namespace: &str) -> bool {
+    topics.iter().all(|topic| match *topic {
+        "Variable" => a.any_variable(namespace, var::LIST),
+        topic => may_hear_of(a, topic, namespace),
+    })
+}
+
+/// What a topic needs (contract: events).
+fn may_hear_of(a: &Acl, topic: &str, namespace: &str) -> bool {
+    match topic {
+        "Deployment" | "Evaluation" | "Allocation" | "Job" | "Service" | "CSIPlugin" => {
+            a.namespace(namespace, ns::READ_JOB)
+        }
+        "HostVolume" => a.namespace(namespace, ns::HOST_VOLUME_READ),
+        "CSIVolume" => a.namespace(namespace, ns::CSI_READ_VOLUME),
+        "Node" => a.node(Level::Read),
+        "Operator" => a.operator(Level::Read),
+        _ => false,
+    }
+}
+
+impl Event {
+    fn may_be_heard(&self, a: &Acl) -> bool {
+        let text = |json: &[u8]| json::decode::<String>(json).unwrap_or_default();
+        let namespace = text(&self.namespace);
+        match self.topic {
+            "Variable" => a.variable(&namespace, &text(&self.key), var::LIST),
+            topic => may_hear_of(a, topic, &namespace),
+        }
+    }
+}
+
 impl Subscriber {
+    /// The topics that are followed.
+    pub fn topics(&self) -> Vec<&str> {
+        self.topics.iter().map(|(topic, _)| topic.as_str()).collect()
+    }
+
+    /// The namespace that is followed; `*`: all.
+    pub fn space(&self) -> String {
+        match &self.namespace {
+            None => ANY.to_owned(),
+            Some(name) => json::decode(name).unwrap_or_default(),
+        }
+    }
+
     fn wants(&self, e: &Event) -> bool {
         let here =
             self.namespace.as_ref().is_none_or(|n| e.namespace.len() <= 2 || **n == *e.namespace);
-        here && self.topics.iter().any(|(topic, key)| {
-            (topic == ANY || topic == e.topic)
-                && (key == ANY.as_bytes()
-                    || **key == *e.key
-                    || e.filter_keys.iter().any(|k| **k == **key))
-        })
+        here && self.acl.as_deref().is_none_or(|a| e.may_be_heard(a))
+            && self.topics.iter().any(|(topic, key)| {
+                (topic == ANY || topic == e.topic)
+                    && (key == ANY.as_bytes()
+                        || **key == *e.key
+                        || e.filter_keys.iter().any(|k| **k == **key))
+            })
     }
 }
 
@@ -182,8 +233,30 @@ fn shape(table: Table) -> Option<(&'static str, &'static str, &'static [&'static
         Table::NodePool => ("NodePool", "Name", &[]),
         Table::Service => ("Service", "ID", &["JobID", "ServiceName"]),
         Table::Variable => ("Variable", "Path", &[]),
+        Table::Token => ("ACLToken", "AccessorID", &[]),
+        Table::Policy => ("ACLPolicy", "Name", &[]),
+        Table::Role => ("ACLRole", "ID", &["Name"]),
+        Table::AuthMethod => ("ACLAuthMethod", "Name", &[]),
+        Table::BindingRule => ("ACLBindingRule", "ID", &["AuthMethod"]),
         _ => return None,
     })
+}
+
+/// An auth method as it may be shown.
+pub fn redacted(mut method: AclAuthMethod) -> AclAuthMethod {
+    if let Some(config) = &mut method.config {
+        if !config.oidc_client_secret.is_empty() {
+            "redacted".clone_into(&mut config.oidc_client_secret);
+        }
+        if let Some(Any::Map(assertion)) = &mut config.oidc_client_assertion {
+            for secret in ["ClientSecret", "PrivateKey"] {
+                if let Some(value) = assertion.get_mut(secret) {
+                    *value = Any::Text("redacted".to_owned());
+                }
+            }
+        }
+    }
+    method
 }
 
 fn print(row: ChangedRow, index: u64) -> Option<Event> {
@@ -200,11 +273,17 @@ fn print(row: ChangedRow, index: u64) -> Option<Event> {
             payload = b"Metadata";
             flags = format!("\"Deleted\":{},", row.deleted);
         }
+        // Secrets are told to nobody.
+        Table::Token => object = splice::replace(&object, "SecretID", b"\"\"")?,
+        Table::AuthMethod => {
+            object = json::encode(&redacted(json::decode(&object).ok()?));
+            payload = b"AuthMethod";
+        }
         Table::Job if row.deleted => flags = "\"Deleted\":true,".to_owned(),
         _ => {}
     }
     let field = |name: &str| splice::field(&object, name).unwrap_or(b"\"\"");
-    let has_namespace = !matches!(row.table, Table::Node | Table::NodePool);
+    let has_namespace = !topic.starts_with("ACL") && !topic.starts_with("Node");
     let namespace = if has_namespace { field("Namespace") } else { b"\"\"" };
     let key = field(key);
     let filter_keys: Vec<Box<[u8]>> = filters.iter().map(|f| field(f).into()).collect();

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{Evaluation, status};
+use crate::api::{AclToken, Evaluation, OneTimeToken, status};
 use crate::command::Command;
 use crate::server::keyring::key_in_use;
 use crate::stdx::json;
@@ -35,6 +35,8 @@ pub struct Thresholds {
     pub node: i64,
     /// Root keys, after the next one took over.
     pub key: i64,
+    /// Tokens, after their end.
+    pub token: i64,
 }
 
 impl Default for Thresholds {
@@ -46,25 +48,29 @@ impl Default for Thresholds {
             deployment: HOUR,
             node: 24 * HOUR,
             key: HOUR,
+            token: HOUR,
         }
     }
 }
 
 impl Thresholds {
     /// Everything that is over, however short ago: what an operator asks for.
-    pub const FORCE: Self = Self { eval: 0, batch_eval: 0, job: 0, deployment: 0, node: 0, key: 0 };
+    pub const FORCE: Self =
+        Self { eval: 0, batch_eval: 0, job: 0, deployment: 0, node: 0, key: 0, token: 0 };
 }
 
 /// Looks at one row and notes what may go with it.
 type Look = fn(&mut Pass<'_>, &[u8], &Row<'_>) -> Result<(), StoreError>;
 
 /// What a collection goes through, in this order.
-const STAGES: [(Table, Look); 5] = [
+const STAGES: [(Table, Look); 7] = [
     (Table::Job, job),
     (Table::Eval, eval),
     (Table::Deployment, deployment),
     (Table::Node, node),
     (Table::Operator, root_key),
+    (Table::Token, token),
+    (Table::OneTimeToken, one_time_token),
 ];
 
 /// What a step came to.
@@ -96,6 +102,7 @@ struct Found {
     deployments: Vec<String>,
     jobs: Vec<(String, String)>,
     nodes: Vec<String>,
+    /// Of root keys or tokens.
     keys: Vec<String>,
 }
 
@@ -150,11 +157,13 @@ impl Collection {
         }
         if pass.found.len() > 0 {
             let Found { evals, allocs, deployments, jobs, nodes, keys: ids } = pass.found;
-            // Keys have a stage of their own, so nothing else was found beside them.
-            let command = if ids.is_empty() {
-                Command::Reap { evals, allocs, deployments, jobs, nodes }
-            } else {
-                Command::RootKeyDelete { ids }
+            // Keys and tokens have stages of their own, so nothing else was found beside them.
+            let command = match table {
+                Table::Operator => Command::RootKeyDelete { ids },
+                Table::Token | Table::OneTimeToken => {
+                    Command::AclDelete { table: table.name().to_owned(), ids }
+                }
+                _ => Command::Reap { evals, allocs, deployments, jobs, nodes },
             };
             return Ok(Progress::Reap(Box::new(command)));
         }
@@ -220,6 +229,24 @@ fn job(pass: &mut Pass<'_>, key: &[u8], row: &Row<'_>) -> Result<(), StoreError>
     let deployments = reader.deployments_by_job(namespace, id)?;
     found.deployments.extend(deployments.into_iter().map(|d| d.id));
     found.jobs.push((namespace.to_owned(), id.to_owned()));
+    Ok(())
+}
+
+/// Tokens whose time has been over for long.
+fn token(pass: &mut Pass<'_>, _: &[u8], row: &Row<'_>) -> Result<(), StoreError> {
+    let Ok(token) = json::decode::<AclToken>(row.json) else { return Ok(()) };
+    if token.is_expired(pass.wall_ns.saturating_sub(pass.thresholds.token)) {
+        pass.found.keys.push(token.accessor_id);
+    }
+    Ok(())
+}
+
+/// Those that nobody has exchanged in time.
+fn one_time_token(pass: &mut Pass<'_>, _: &[u8], row: &Row<'_>) -> Result<(), StoreError> {
+    let Ok(token) = json::decode::<OneTimeToken>(row.json) else { return Ok(()) };
+    if token.expires_at.0 <= pass.wall_ns {
+        pass.found.keys.push(token.one_time_secret_id);
+    }
     Ok(())
 }
 

@@ -15,3 +15,9 @@ pub mod zone;
 
 pub use now::{Entropy, Now};
 pub use parse_bool::parse_bool;
+
+/// Compares secrets in a time that depends on their lengths alone.
+pub fn same_secret(a: &str, b: &str) -> bool {
+    let differing = a.bytes().zip(b.bytes()).fold(0, |all, (x, y)| all | (x ^ y));
+    a.len() == b.len() && std::hint::black_box(differing) == 0
+}

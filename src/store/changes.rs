@@ -65,6 +65,16 @@ impl Recorder {
         let kind = match (table, deleted) {
             (Table::Service, false) => "ServiceRegistration",
             (Table::Service, true) => "ServiceDeregistration",
+            (Table::Token, false) => "ACLTokenUpserted",
+            (Table::Token, true) => "ACLTokenDeleted",
+            (Table::Policy, false) => "ACLPolicyUpserted",
+            (Table::Policy, true) => "ACLPolicyDeleted",
+            (Table::Role, false) => "ACLRoleUpserted",
+            (Table::Role, true) => "ACLRoleDeleted",
+            (Table::AuthMethod, false) => "ACLAuthMethodUpserted",
+            (Table::AuthMethod, true) => "ACLAuthMethodDeleted",
+            (Table::BindingRule, false) => "ACLBindingRuleUpserted",
+            (Table::BindingRule, true) => "ACLBindingRuleDeleted",
             _ => self.kind,
         };
         let Some(row) = Row::decode(row).filter(|_| told(table) && !kind.is_empty()) else {
@@ -94,7 +104,12 @@ fn told(table: Table) -> bool {
         | Table::Deployment
         | Table::Variable
         | Table::NodePool
-        | Table::Service => true,
+        | Table::Service
+        | Table::Token
+        | Table::Policy
+        | Table::Role
+        | Table::AuthMethod
+        | Table::BindingRule => true,
         Table::JobVersion
         | Table::JobSummary
         | Table::JobSubmission
@@ -104,8 +119,7 @@ fn told(table: Table) -> bool {
         | Table::ScalingEvent
         | Table::ScalingPolicy
         | Table::Volume
-        | Table::Token
-        | Table::Policy => false,
+        | Table::OneTimeToken => false,
     }
 }
 

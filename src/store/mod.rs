@@ -33,7 +33,7 @@ pub use log::{LogBounds, LogEntry, crc32c};
 pub use reader::{Created, Held, Listed, RawPair, Reader, Scan};
 pub use rows::{Row, RowHead};
 pub use schema::{Table, keys};
-pub use typed::{KEYRING, SCHEDULER};
+pub use typed::{BOOTSTRAP, KEYRING, SCHEDULER};
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};

@@ -38,10 +38,15 @@ pub enum Table {
     PeriodicLaunch,
     /// The last scaling events of jobs, by job.
     ScalingEvent,
+    Role,
+    /// Tokens that stand for another one once, by their secret.
+    OneTimeToken,
+    AuthMethod,
+    BindingRule,
 }
 
 impl Table {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Job,
         Self::JobVersion,
         Self::JobSummary,
@@ -61,7 +66,14 @@ impl Table {
         Self::Policy,
         Self::PeriodicLaunch,
         Self::ScalingEvent,
+        Self::Role,
+        Self::OneTimeToken,
+        Self::AuthMethod,
+        Self::BindingRule,
     ];
+
+    /// The tables that rights depend on, as a mask of their bits.
+    pub const ACL: u32 = Self::Token.bit() | Self::Policy.bit() | Self::Role.bit();
 
     /// The table's bit in masks of tables (watches, [`super::Touched`]).
     pub const fn bit(self) -> u32 {
@@ -89,6 +101,10 @@ impl Table {
             Self::Policy => "policy",
             Self::PeriodicLaunch => "periodic_launch",
             Self::ScalingEvent => "scaling_event",
+            Self::Role => "role",
+            Self::OneTimeToken => "one_time_token",
+            Self::AuthMethod => "auth_method",
+            Self::BindingRule => "binding_rule",
         }
     }
 }
@@ -217,6 +233,8 @@ pub(super) mod ix {
     pub(crate) const DEPLOYMENT_JOB: u8 = 5;
     /// allocation ‖ row key → nothing.
     pub(crate) const SERVICE_ALLOC: u8 = 6;
+    /// digest of a token's secret → key of its row.
+    pub(crate) const TOKEN_SECRET: u8 = 7;
 
     pub(crate) fn created(table: Table, create: u64, id: &[u8]) -> Vec<u8> {
         let mut k = created_prefix(table);
@@ -251,6 +269,12 @@ pub(super) mod ix {
         k.push(u8::from(terminal));
         k.extend_from_slice(id);
         k
+    }
+
+    /// Where the token with a secret is found. Its digest stands for it, so that the time that a
+    /// search takes says nothing of the secrets that are there.
+    pub(crate) fn token_secret(secret: &str) -> Vec<u8> {
+        [&[TOKEN_SECRET][..], &keys::secret(secret)].concat()
     }
 
     /// All registrations of one allocation.
@@ -356,6 +380,11 @@ pub mod keys {
     /// Rows with a name of their own: namespaces, pools, operator documents.
     pub fn name(name: &str) -> Vec<u8> {
         short(name, 0).as_bytes().to_vec()
+    }
+
+    /// A row that is found by a secret, which its key does not hold.
+    pub fn secret(secret: &str) -> Vec<u8> {
+        crate::stdx::blake2b::digest(secret.as_bytes()).to_vec()
     }
 
     /// Splits a key of namespace and id; `None` for keys of another form.

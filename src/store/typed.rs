@@ -5,20 +5,24 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::stdx::json::Decode;
+use crate::stdx::same_secret;
 
 use super::reader::{Reader, must};
 use super::rows::{AllocHead, Row};
 use super::schema::{ix, keys};
 use super::{StoreError, Table, splice};
 use crate::api::{
-    ALLOC_LINE, Allocation, Deployment, Evaluation, Job, JobSubmission, JobSummary, Namespace,
-    Node, NodePool, RootKey, SchedulerConfiguration, Variable, status,
+    ALLOC_LINE, AclToken, Allocation, Deployment, Evaluation, Job, JobSubmission, JobSummary,
+    Namespace, Node, NodePool, OneTimeToken, RootKey, SchedulerConfiguration, Variable, status,
 };
 
 /// Key of the scheduler's configuration in [`Table::Operator`].
 pub const SCHEDULER: &str = "scheduler";
 /// What the keys of root keys begin with in [`Table::Operator`]; their id follows.
 pub const KEYRING: &str = "keyring/";
+
+/// Key of the row in [`Table::Operator`] that says when access control was set up.
+pub const BOOTSTRAP: &str = "acl-bootstrap";
 
 /// The one place where rows become values.
 pub(super) fn decode<T: Decode + Default>(table: Table, json: &[u8]) -> Result<T, StoreError> {
@@ -376,6 +380,38 @@ impl<'t> Reader<'t> {
             None => read()?.map(Rc::new),
         };
         Ok(config.unwrap_or_default())
+    }
+
+    /// Key of the row of the token that has a secret.
+    pub(super) fn token_key(&self, secret: &str) -> Result<Option<&'t [u8]>, StoreError> {
+        Ok(self.dbs.ix.get(self.txn, &ix::token_secret(secret))?)
+    }
+
+    /// The token that has a secret. It is found by a digest; whether the secret is the right one
+    /// is then compared in a time that does not depend on where it differs.
+    pub fn token_by_secret(&self, secret: &str) -> Result<Option<AclToken>, StoreError> {
+        let Some(key) = self.token_key(secret)? else { return Ok(None) };
+        let token: Option<AclToken> = self.get(Table::Token, key)?;
+        Ok(token.filter(|t| same_secret(&t.secret_id, secret)))
+    }
+
+    /// What stands for a token once. The caller compares the secret.
+    pub fn one_time_token(&self, secret: &str) -> Result<Option<OneTimeToken>, StoreError> {
+        self.get(Table::OneTimeToken, &keys::secret(secret))
+    }
+
+    /// A row of one of the tables of access control, by the text of its key.
+    pub fn acl_row<T: Decode + Default>(
+        &self,
+        table: Table,
+        name: &str,
+    ) -> Result<Option<T>, StoreError> {
+        self.get(table, &keys::name(name))
+    }
+
+    /// All rows of a table of access control, in the order of their keys.
+    pub fn acl_rows<T: Decode + Default>(&self, table: Table) -> Result<Vec<T>, StoreError> {
+        self.scan(table, &[], None, false)?.map(|pair| decode(table, pair?.1.json)).collect()
     }
 
     /// The keys that sign workload identities, by id.

@@ -51,6 +51,11 @@ fn namespaces_and_pools() {
 }
 
 #[test]
+fn acl() {
+    replay::matches("acl");
+}
+
+#[test]
 fn services_search_and_scaling() {
     replay::matches("services-search-scaling");
 }

@@ -97,6 +97,7 @@ impl Server {
             req: &request,
             params: &params,
             rest: "",
+            access: vardo::routes::Access::default(),
         })
     }
 

@@ -129,7 +129,12 @@ fn zeros_that_mean_something_stay() {
             eval: Some(Box::default()),
             enforce: Some(0),
         },
-        Command::JobRegister { job: Printed::default(), submission: None, eval: None, enforce: None },
+        Command::JobRegister {
+            job: Printed::default(),
+            submission: None,
+            eval: None,
+            enforce: None,
+        },
         Command::JobDeregister {
             namespace: text(),
             id: text(),

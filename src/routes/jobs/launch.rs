@@ -120,8 +120,7 @@ fn child(ctx: &mut Ctx<'_>, id: &str, body: DispatchBody) -> Result {
         };
         Ok(answer_write(&body, a.index))
     });
-    let command =
-        Command::JobRegister { job: job.into(), submission: None, eval, enforce: None };
+    let command = Command::JobRegister { job: job.into(), submission: None, eval, enforce: None };
     Ok(Outcome::Propose(Box::new(command), reply))
 }
 

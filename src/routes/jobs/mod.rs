@@ -18,6 +18,7 @@ pub(super) use register::validate;
 pub(super) use statuses::statuses;
 
 use super::{Answer, Ctx, Outcome, invalid_method, list, not_served};
+use crate::acl::{Caps, ns};
 use crate::api::{ApiError, Evaluation, Job, status};
 use crate::command::JobApplied;
 use crate::http::Method;
@@ -37,41 +38,56 @@ pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {
 /// `/v1/job/{id}` and what lies below.
 pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
     let rest = ctx.rest;
-    for (suffix, run) in SUB {
+    for (suffix, reads, writes, run) in SUB {
         if let Some(id) = rest.strip_suffix(suffix) {
+            let needed = if ctx.is_get() { reads } else { writes };
+            if needed != 0 {
+                ctx.need_ns(&ctx.params.namespace, needed)?;
+            }
             return run(ctx, id);
         }
     }
     if rest.ends_with("/tag") {
+        ctx.need_ns(&ctx.params.namespace, ns::SUBMIT_JOB | ns::TAG_JOB_VERSION)?;
         return versions::tag(ctx);
     }
     match ctx.req.method {
-        Method::Get => read::get(ctx, rest),
+        Method::Get => {
+            ctx.need_ns(&ctx.params.namespace, ns::READ_JOB)?;
+            read::get(ctx, rest)
+        }
         Method::Put | Method::Post => register::register(ctx, Some(rest)),
         Method::Delete => stop::stop(ctx, rest),
         _ => Err(invalid_method()),
     }
 }
 
-const SUB: [(&str, Sub); 18] = [
-    ("/evaluate", stop::evaluate),
-    ("/allocations", read::allocations),
-    ("/evaluations", read::evaluations),
-    ("/periodic/force", launch::force),
-    ("/plan", plan::plan),
-    ("/summary", read::summary),
-    ("/dispatch", launch::dispatch),
-    ("/dispatch/payload", launch::dispatch_payload),
-    ("/versions", read::versions),
-    ("/revert", launch::revert),
-    ("/deployments", read::deployments),
-    ("/deployment", read::deployment),
-    ("/stable", versions::stable),
-    ("/scale", scale::scale),
-    ("/services", read::services),
-    ("/submission", read::submission),
-    ("/actions", read::actions),
-    ("/action", action),
+/// What lies below a job: the capabilities, any of which reading and writing needs (none: the
+/// handler says, or knows no such method), and who answers.
+const SUB: [(&str, Caps, Caps, Sub); 18] = [
+    ("/evaluate", 0, ns::SUBMIT_JOB | ns::EVALUATE_JOB, stop::evaluate),
+    ("/allocations", ns::READ_JOB, 0, read::allocations),
+    ("/evaluations", ns::READ_JOB, 0, read::evaluations),
+    (
+        "/periodic/force",
+        0,
+        ns::DISPATCH_JOB | ns::SUBMIT_JOB | ns::FORCE_PERIODIC_JOB,
+        launch::force,
+    ),
+    ("/plan", 0, 0, plan::plan),
+    ("/summary", ns::READ_JOB, ns::READ_JOB, read::summary),
+    ("/dispatch", 0, ns::DISPATCH_JOB, launch::dispatch),
+    ("/dispatch/payload", 0, ns::DISPATCH_JOB, launch::dispatch_payload),
+    ("/versions", ns::READ_JOB, 0, read::versions),
+    ("/revert", 0, ns::SUBMIT_JOB | ns::REVERT_JOB, launch::revert),
+    ("/deployments", ns::READ_JOB, 0, read::deployments),
+    ("/deployment", ns::READ_JOB, 0, read::deployment),
+    ("/stable", 0, ns::SUBMIT_JOB | ns::STABLE_JOB, versions::stable),
+    ("/scale", ns::READ_JOB | ns::READ_JOB_SCALING, ns::SCALE_JOB | ns::SUBMIT_JOB, scale::scale),
+    ("/services", ns::READ_JOB, 0, read::services),
+    ("/submission", ns::READ_JOB, 0, read::submission),
+    ("/actions", ns::READ_JOB, 0, read::actions),
+    ("/action", ns::ALLOC_EXEC, 0, action),
 ];
 
 fn action(ctx: &mut Ctx<'_>, _: &str) -> Result {
@@ -128,7 +144,8 @@ fn job_applied(applied: crate::command::Applied) -> Result<JobApplied> {
 
 /// 403 where the scheduler's configuration says so.
 fn registration_allowed(ctx: &Ctx<'_>) -> Result<()> {
-    if ctx.reader.scheduler_config()?.reject_job_registration {
+    let exempt = ctx.agent.acl.enabled && ctx.is_management();
+    if !exempt && ctx.reader.scheduler_config()?.reject_job_registration {
         return Err(ApiError::new(
             403,
             "Job registration, dispatch, and scale are disabled by the scheduler configuration",

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::register::{Body, admit, name_policies, place, same_nature};
 use super::{Ctx, Result, answer_write, evaluation, write_only};
+use crate::acl::ns;
 use crate::api::{AllocMetric, ApiError, Evaluation, Job, PlanAnnotations, status};
 use crate::command::Plan;
 use crate::jobspec::{self, diff};
@@ -41,6 +42,7 @@ pub(super) fn plan(ctx: &mut Ctx<'_>, id: &str) -> Result {
     place(ctx, &mut job, &body.region, &body.namespace)?;
     let existing = ctx.reader.job(&job.namespace, &job.id)?;
     let (mut job, warnings) = admit(ctx, *job)?.map_err(|e| jobspec::refusal(&e))?;
+    ctx.need_ns(&job.namespace, ns::SUBMIT_JOB | ns::PLAN_JOB)?;
     if let Some(old) = &existing {
         same_nature(old, &job)?;
     }
@@ -94,6 +96,7 @@ fn as_registered(job: &mut Job, old: Option<&Job>, index: u64) {
         job.submit_time = old.submit_time;
         job.version = old.version;
         job.version_tag.clone_from(&old.version_tag);
+        job.nomad_token_id.clone_from(&old.nomad_token_id);
         if job == old {
             return;
         }

@@ -1,18 +1,19 @@
 //! Registration and validation of jobs.
 
 use super::{Ctx, Result, answer_write, eval_priority_ok, evaluation, is_template, write_only};
+use crate::acl::{ns, volume};
 use crate::api::{
     ApiError, Job, JobRegisterResponse, JobSubmission, JobValidateResponse, multi_error, status,
 };
 use crate::command::Command;
 use crate::jobspec::{self, AdmitCtx};
+use crate::routes::auth::need;
 use crate::routes::{Answer, Outcome, Reply};
 use crate::stdx::json::{Printed, records};
 use crate::store::{StoreError, Table, keys};
 
 records! {
-/// What a registration, a plan or a validation may say. Other keys, such as `PolicyOverride`, mean
-/// nothing here.
+/// What a registration, a plan or a validation may say.
 #[derive(Default)]
 #[serde(rename_all = "PascalCase", rename = "JobRegisterRequest")]
 pub(super) struct Body {
@@ -25,6 +26,7 @@ pub(super) struct Body {
     preserve_counts: bool,
     preserve_resources: bool,
     eval_priority: i64,
+    policy_override: bool,
     pub(super) region: String,
     pub(super) namespace: String,
 }
@@ -106,6 +108,10 @@ pub(super) fn register(ctx: &mut Ctx<'_>, path_id: Option<&str>) -> Result {
         preserve(&mut job, old, body.preserve_counts, body.preserve_resources);
     }
     let (mut job, mut warnings) = admit(ctx, *job)?.map_err(|e| jobspec::refusal(&e))?;
+    may_register(ctx, &job, body.policy_override)?;
+    if ctx.agent.acl.enabled {
+        ctx.who().accessor().clone_into(&mut job.nomad_token_id);
+    }
     name_policies(ctx, &mut job, existing.as_ref());
     super::registration_allowed(ctx)?;
     let enforce = body.enforce_index.then_some(body.job_modify_index);
@@ -116,6 +122,27 @@ pub(super) fn register(ctx: &mut Ctx<'_>, path_id: Option<&str>) -> Result {
     job.submit_time = ctx.now.wall_ns;
     let submission = submission(ctx, &job, body.submission, &mut warnings);
     propose(ctx, job, submission, enforce, body.eval_priority, &warnings)
+}
+
+/// Rights over the namespace, and over what the job wants to mount.
+fn may_register(ctx: &Ctx<'_>, job: &Job, policy_override: bool) -> Result<()> {
+    let space = &job.namespace;
+    ctx.need_ns(space, ns::SUBMIT_JOB | ns::REGISTER_JOB)?;
+    if policy_override {
+        ctx.need_ns(space, ns::SENTINEL_OVERRIDE)?;
+    }
+    for wanted in job.task_groups.iter().flat_map(|g| g.volumes.values()) {
+        let cap = match (wanted.kind.as_str(), wanted.read_only) {
+            ("csi", _) => {
+                ctx.need_ns(space, ns::CSI_MOUNT_VOLUME)?;
+                continue;
+            }
+            (_, true) => volume::MOUNT_READONLY | volume::MOUNT_READWRITE,
+            (_, false) => volume::MOUNT_READWRITE,
+        };
+        need(ctx.may(|a| a.host_volume(&wanted.source, cap)))?;
+    }
+    Ok(())
 }
 
 /// Puts a job into the log, with its evaluation, and answers as a registration does.
@@ -142,7 +169,8 @@ pub(super) fn propose(
         };
         Ok(answer_write(&body, a.index))
     });
-    let command = Command::JobRegister { job: Printed::new(Box::new(job)), submission, eval, enforce };
+    let command =
+        Command::JobRegister { job: Printed::new(Box::new(job)), submission, eval, enforce };
     Ok(Outcome::Propose(Box::new(command), reply))
 }
 
@@ -264,7 +292,10 @@ pub(in crate::routes) fn validate(ctx: &mut Ctx<'_>) -> Result {
     job.region.clone_from(&ctx.agent.region);
     let mut answer =
         JobValidateResponse { driver_config_validated: true, ..JobValidateResponse::default() };
-    match admit(ctx, *job)? {
+    let namespace = job.namespace.clone();
+    let admitted = admit(ctx, *job)?;
+    ctx.need_ns(&namespace, ns::READ_JOB)?;
+    match admitted {
         Ok((_, warnings)) => answer.warnings = jobspec::join_warnings(&warnings),
         Err(errors) => {
             answer.error = multi_error(&errors);

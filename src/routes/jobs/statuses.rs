@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Ctx, Result};
+use crate::acl::ns;
 use crate::api::{AllocDeploymentStatus, Allocation, ApiError, Deployment, Job, status};
 use crate::http::{Method, Query};
 use crate::routes::page::Page;
@@ -107,12 +108,14 @@ pub(in crate::routes) fn statuses(ctx: &mut Ctx<'_>) -> Result {
         }
         params.per_page = i32::try_from(jobs.len()).unwrap_or(i32::MAX);
     }
+    ctx.need_ns(&params.namespace, ns::READ_JOB)?;
     let mut page = Page::new::<Job>(&params)?;
     let reader = ctx.reader;
     let mut index = 0;
     for (_, key) in candidates(reader, &params, &body)? {
         let Some(row) = reader.row(Table::Job, &key)? else { continue };
-        if !page.passes(row.json)? {
+        let space = keys::split(&key).unwrap_or_default().0;
+        if !ctx.may_ns(space, ns::READ_JOB) || !page.passes(row.json)? {
             continue;
         }
         let Some(out) = page.room(|| row.modify().to_string()) else { break };

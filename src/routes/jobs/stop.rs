@@ -4,6 +4,7 @@ use super::{
     Ctx, Result, answer_write, bool_or_failed, eval_priority_ok, evaluation, int_param,
     is_template, write_only,
 };
+use crate::acl::ns;
 use crate::api::{
     ApiError, DesiredTransition, Job, JobDeregisterResponse, JobRegisterResponse, status,
 };
@@ -21,6 +22,8 @@ pub(super) fn stop(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let no_shutdown_delay = bool_or_failed(ctx, "no_shutdown_delay")?;
     let priority = int_param(ctx, "eval_priority")?.unwrap_or(0);
     eval_priority_ok(priority)?;
+    let caps = ns::SUBMIT_JOB | ns::PURGE_JOB | if purge { 0 } else { ns::DEREGISTER_JOB };
+    ctx.need_ns(&ctx.params.namespace, caps)?;
     let Some(job) = ctx.reader.job(&ctx.params.namespace, id)? else {
         return Ok(answer_write(&JobDeregisterResponse::default(), 0).into());
     };

@@ -229,10 +229,7 @@ fn quote(out: &mut Vec<u8>, name: bool, lead: u8, text: &[u8]) {
 
 /// Whether a value that is printed like this reads back the same from nothing.
 fn is_zero(text: &[u8]) -> bool {
-    matches!(
-        text,
-        [b'0'] | [b'n' | b'f', ..] | [b'"', b'"'] | [b'[', b']'] | [b'{', b'}'] | b"0.0"
-    )
+    matches!(text, [b'0'] | [b'n' | b'f', ..] | [b'"', b'"'] | [b'[', b']'] | [b'{', b'}'] | b"0.0")
 }
 
 macro_rules! integers {

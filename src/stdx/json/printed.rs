@@ -32,8 +32,7 @@ impl<T: Serialize> Printed<T> {
     /// Prints a value in both forms.
     pub fn new(value: Box<T>) -> Self {
         let mut whole = Vec::with_capacity(4096);
-        let mut notes =
-            Notes { members: Vec::with_capacity(64), left_out: Vec::with_capacity(64) };
+        let mut notes = Notes { members: Vec::with_capacity(64), left_out: Vec::with_capacity(64) };
         print(&*value, Printer::new(&mut whole, Form::Both(&mut notes), &[]));
         let lean = without(&whole, &notes.left_out);
         Self { value, text: Some(Box::new(Text { whole, lean, members: notes.members })) }
@@ -141,7 +140,8 @@ mod tests {
     }
 
     fn job() -> Job {
-        let text = br#"{"ID":"a","Priority":0,"AllAtOnce":true,"Update":{"Stagger":1},"Meta":{"":"{"},
+        let text =
+            br#"{"ID":"a","Priority":0,"AllAtOnce":true,"Update":{"Stagger":1},"Meta":{"":"{"},
             "TaskGroups":[{},{"Name":"{","Count":0,"RestartPolicy":{"Mode":""},"Tasks":[
             {"Config":{"a":0,"b":[{}],"c":{}},"Resources":{"CPU":0,"Cores":1}},
             {"KillTimeout":0,"LogConfig":{"Disabled":false},"User":"\\","Env":{"a":""}}]}],

@@ -3,6 +3,7 @@
 //! One file per family. Nothing here reads a clock or draws a number; ids and times come with the
 //! command. A table's index moves only where one of its rows changes.
 
+mod acl;
 mod alloc;
 mod deployment;
 mod eval;
@@ -141,6 +142,9 @@ impl Batch<'_> {
             }
             Command::RootKeyState { id, state } => self.root_key_state(index, id, state),
             Command::RootKeyDelete { ids } => self.root_key_delete(index, ids),
+            Command::AclBootstrap { token, reset } => self.acl_bootstrap(index, token, *reset),
+            Command::AclPut { table, rows } => self.acl_put(index, table, rows),
+            Command::AclDelete { table, ids } => self.acl_delete(index, table, ids),
         }
     }
 }

@@ -1,0 +1,290 @@
+//! Who asks, and what they may do.
+//!
+//! [`super::dispatch`] finds out who asks before a handler runs, and holds the column of the
+//! routes' table against it. What depends on the object is asked by the handler through [`Ctx`];
+//! an answer for which nobody has asked is refused there, so that no route can forget it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::scaling::text;
+use super::table::Need;
+use super::{Ctx, Method};
+use crate::acl::{Acl, Caps, Level, Policy};
+use crate::api::{AclPolicy, AclRole, AclToken, ApiError};
+use crate::limits::{ACL_CACHED_MAX, TOKEN_TTL_MAX_NS, TOKEN_TTL_MIN_NS};
+use crate::stdx::json::Time;
+use crate::stdx::{Now, blake2b, same_secret, uuid};
+use crate::store::{Reader, Row, Table, keys};
+
+/// Settings of access control, and what was found out before.
+#[derive(Clone, Debug)]
+pub struct AclInfo {
+    pub enabled: bool,
+    /// How long a token with an end may be valid, ns.
+    pub token_min_ttl_ns: i64,
+    pub token_max_ttl_ns: i64,
+    /// What the file says with which a bootstrap is allowed again; zero: nothing.
+    pub bootstrap_reset: u64,
+    known: Rc<RefCell<Known>>,
+}
+
+impl Default for AclInfo {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            token_min_ttl_ns: TOKEN_TTL_MIN_NS,
+            token_max_ttl_ns: TOKEN_TTL_MAX_NS,
+            bootstrap_reset: 0,
+            known: Rc::default(),
+        }
+    }
+}
+
+/// Holders of tokens by the digest of the secret, and united policies by their names; both as long
+/// as none of their tables moves.
+#[derive(Debug, Default)]
+struct Known {
+    at: u64,
+    holders: BTreeMap<[u8; 32], Rc<Who>>,
+    acls: BTreeMap<Vec<String>, Rc<Acl>>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// What they may do; `None`: everything.
+    acl: Option<Rc<Acl>>,
+    /// `None`: anonymous, or access control is off.
+    pub token: Option<AclToken>,
+    /// Names of their policies, those of their roles among them, in order.
+    pub policies: Vec<String>,
+}
+
+impl Who {
+    /// What they may do; `None`: everything.
+    pub fn acl(&self) -> Option<Rc<Acl>> {
+        self.acl.clone()
+    }
+
+    /// Who it is in rows and events: the accessor of the token.
+    pub fn accessor(&self) -> &str {
+        match (&self.token, &self.acl) {
+            (Some(token), _) => &token.accessor_id,
+            (None, Some(_)) => ANONYMOUS,
+            (None, None) => DISABLED,
+        }
+    }
+}
+
+/// Accessor and policy of those without a token.
+pub(super) const ANONYMOUS: &str = "anonymous";
+/// Accessor of everyone, where access control is off.
+pub(super) const DISABLED: &str = "acls-disabled";
+
+/// Access as far as one request has asked for it.
+#[derive(Default)]
+pub struct Access {
+    pub who: Rc<Who>,
+    asked: Cell<bool>,
+}
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// 403 with the recorded text.
+pub(super) fn denied() -> ApiError {
+    ApiError::new(403, "Permission denied")
+}
+
+impl AclInfo {
+    pub fn new(enabled: bool, token_min_ttl_ns: i64, token_max_ttl_ns: i64) -> Self {
+        Self { enabled, token_min_ttl_ns, token_max_ttl_ns, ..Self::default() }
+    }
+
+    /// The holder of a token, as of now.
+    ///
+    /// # Errors
+    /// 403 for a token that is unknown, or whose time is over.
+    pub fn holder(&self, reader: Reader<'_>, now: Now, token: Option<&str>) -> Result<Rc<Who>> {
+        if !self.enabled {
+            return Ok(Rc::default());
+        }
+        let secret = token.unwrap_or_default();
+        let digest = blake2b::digest(secret.as_bytes());
+        let at = reader.tables_index(Table::ACL);
+        let mut known = self.known.borrow_mut();
+        if known.at != at {
+            *known = Known { at, ..Known::default() };
+        }
+        let who = match known.holders.get(&digest) {
+            Some(who) => Rc::clone(who),
+            None => {
+                let who = Rc::new(known.read(reader, secret)?);
+                if known.holders.len() >= ACL_CACHED_MAX {
+                    known.holders.clear();
+                }
+                known.holders.insert(digest, Rc::clone(&who));
+                who
+            }
+        };
+        match &who.token {
+            Some(token) if !same_secret(&token.secret_id, secret) => Err(denied()),
+            Some(token) if token.is_expired(now.wall_ns) => Err(denied()),
+            _ => Ok(who),
+        }
+    }
+
+    /// When the token of a request ends, ns since the epoch; `None`: never.
+    pub fn ends(&self, reader: Reader<'_>, now: Now, token: Option<&str>) -> Option<i64> {
+        let who = self.holder(reader, now, token).ok()?;
+        let end = who.token.as_ref()?.expiration_time;
+        (end != Time(0)).then_some(end.0)
+    }
+}
+
+impl Known {
+    fn read(&mut self, reader: Reader<'_>, secret: &str) -> Result<Who> {
+        if secret.is_empty() {
+            let policies = vec![ANONYMOUS.to_owned()];
+            let acl = Some(self.acl(reader, &policies)?);
+            return Ok(Who { acl, token: None, policies });
+        }
+        if !uuid::is_uuid(secret) {
+            return Err(denied());
+        }
+        let token = reader.token_by_secret(secret)?.ok_or_else(denied)?;
+        if token.kind == AclToken::MANAGEMENT {
+            return Ok(Who { acl: None, token: Some(token), policies: Vec::new() });
+        }
+        let mut policies = token.policies.clone().unwrap_or_default();
+        for link in token.roles.iter() {
+            let role: Option<AclRole> = reader.acl_row(Table::Role, &link.id)?;
+            policies.extend(role.into_iter().flat_map(|r| r.policies.0).map(|p| p.name));
+        }
+        policies.sort_unstable();
+        policies.dedup();
+        let acl = Some(self.acl(reader, &policies)?);
+        Ok(Who { acl, token: Some(token), policies })
+    }
+
+    /// The union of policies; those that are not there are passed over.
+    fn acl(&mut self, reader: Reader<'_>, names: &[String]) -> Result<Rc<Acl>> {
+        if let Some(acl) = self.acls.get(names) {
+            return Ok(Rc::clone(acl));
+        }
+        let mut policies = Vec::new();
+        for name in names {
+            let Some(row) = reader.acl_row::<AclPolicy>(Table::Policy, name)? else { continue };
+            match Policy::parse(&row.rules) {
+                Ok(policy) => policies.push(policy),
+                Err(e) => return Err(ApiError::failed(format!("policy {name:?}: {e}"))),
+            }
+        }
+        let acl = Rc::new(Acl::new(&policies));
+        if self.acls.len() >= ACL_CACHED_MAX {
+            self.acls.clear();
+        }
+        self.acls.insert(names.to_vec(), Rc::clone(&acl));
+        Ok(acl)
+    }
+}
+
+impl Ctx<'_> {
+    /// Finds out who asks, and what the column of the route's table says to that.
+    pub(super) fn admit(&mut self, need: Need) -> Result<()> {
+        if need == Need::Open {
+            self.access.asked.set(true);
+            return Ok(());
+        }
+        let token = self.req.token.as_deref();
+        let who = match self.agent.acl.holder(self.reader, self.now, token) {
+            Ok(who) => who,
+            Err(_) if self.is_node_itself() => Rc::default(),
+            Err(e) => return Err(e),
+        };
+        self.access = Access { who, asked: Cell::new(false) };
+        let level = match self.req.method {
+            Method::Get | Method::Head => Level::Read,
+            _ => Level::Write,
+        };
+        let allowed = match need {
+            Need::Open | Need::Asks => return Ok(()),
+            Need::Management => self.is_management(),
+            Need::Agent => self.may(|a| a.agent(level)),
+            Need::AgentWrite => self.may(|a| a.agent(Level::Write)),
+            Need::AgentRead => self.may(|a| a.agent(Level::Read)),
+            Need::Node => self.may(|a| a.node(level)),
+            Need::NodeWrite => self.may(|a| a.node(Level::Write)),
+            Need::Operator => self.may(|a| a.operator(level)),
+            Need::Namespace(caps) => self.may_ns(&self.params.namespace, caps),
+        };
+        if allowed { Ok(()) } else { Err(denied()) }
+    }
+
+    /// A node asks for its own allocations, with its secret.
+    fn is_node_itself(&self) -> bool {
+        let id = self.req.path().strip_prefix("/v1/node/");
+        let key = id.and_then(|p| p.strip_suffix("/allocations")).and_then(keys::by_uuid);
+        let (Some(key), Some(token)) = (key, &self.req.token) else { return false };
+        let secret = self.reader.secret(Table::Node, &key).ok().flatten();
+        self.is_get() && secret.is_some_and(|s| !s.is_empty() && same_secret(s, token))
+    }
+
+    /// Whether anyone has asked yet: an answer without that is not to leave.
+    pub(super) fn was_asked(&self) -> bool {
+        !self.agent.acl.enabled || self.access.asked.get() || self.access.who.acl.is_none()
+    }
+
+    /// Whether the caller may do something.
+    pub(super) fn may(&self, allows: impl Fn(&Acl) -> bool) -> bool {
+        self.access.asked.set(true);
+        self.access.who.acl.as_deref().is_none_or(allows)
+    }
+
+    /// Whether any of the capabilities is given in a namespace.
+    pub(super) fn may_ns(&self, namespace: &str, any_of: Caps) -> bool {
+        self.access.asked.set(true);
+        self.access.who.acl.as_deref().is_none_or(|a| a.namespace(namespace, any_of))
+    }
+
+    /// [`Self::may_ns`], or 403.
+    pub(super) fn need_ns(&self, namespace: &str, any_of: Caps) -> Result<()> {
+        need(self.may_ns(namespace, any_of))
+    }
+
+    /// [`Self::need_ns`] in the namespace that a stored object is in.
+    pub(super) fn need_row(&self, row: &Row<'_>, any_of: Caps) -> Result<()> {
+        if self.is_management() {
+            return Ok(());
+        }
+        self.need_ns(&text(row.json, "Namespace"), any_of)
+    }
+
+    /// Whether a capability for a variable is given.
+    pub(super) fn may_var(&self, namespace: &str, path: &str, cap: Caps) -> bool {
+        self.access.asked.set(true);
+        self.access.who.acl.as_deref().is_none_or(|a| a.variable(namespace, path, cap))
+    }
+
+    /// A management token, or access control is off.
+    pub(super) fn is_management(&self) -> bool {
+        self.access.asked.set(true);
+        self.access.who.acl.is_none()
+    }
+
+    /// What is answered is the same for all.
+    pub(super) fn open(&self) {
+        self.access.asked.set(true);
+    }
+
+    /// Who asks.
+    pub(super) fn who(&self) -> &Who {
+        &self.access.who
+    }
+}
+
+/// 403 unless it is allowed.
+pub(super) fn need(allowed: bool) -> Result<()> {
+    if allowed { Ok(()) } else { Err(denied()) }
+}
