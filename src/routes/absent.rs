@@ -36,7 +36,26 @@ pub(super) fn volumes(ctx: &mut Ctx<'_>) -> Result {
 }
 
 /// `/v1/volume/*`, `/v1/volumes/*`
-pub(super) fn volume(_: &mut Ctx<'_>) -> Result {
+pub(super) fn volume(ctx: &mut Ctx<'_>) -> Result {
+    let lists = ns::CSI_LIST_VOLUME | ns::CSI_READ_VOLUME | ns::CSI_MOUNT_VOLUME | ns::LIST_JOBS;
+    let reads = ns::CSI_READ_VOLUME | ns::CSI_MOUNT_VOLUME | ns::READ_JOB;
+    let volumes = ctx.req.path().starts_with("/v1/volumes/");
+    let first = ctx.rest.split('/').next().unwrap_or_default();
+    let below = ctx.rest.rsplit('/').next().unwrap_or_default();
+    // With it, plugins must be readable.
+    let (cap, plugin) = match (volumes, first, below) {
+        (false, "host", "create") if ctx.is_write() => (ns::HOST_VOLUME_CREATE, false),
+        (false, "host", "register") if ctx.is_write() => (ns::HOST_VOLUME_REGISTER, false),
+        (false, "host", _) | (true, "claims", _) if ctx.is_get() => (ns::HOST_VOLUME_READ, false),
+        (false, "host", _) | (true, "claim", _) => (ns::HOST_VOLUME_DELETE, false),
+        (true, _, _) if ctx.is_get() => (lists, false),
+        (false, _, _) if ctx.is_get() => (reads, false),
+        (false, _, "detach") => (ns::CSI_MOUNT_VOLUME, true),
+        (false, _, below) => (ns::CSI_WRITE_VOLUME, below == "delete" || ctx.is_write()),
+        (true, _, _) => (ns::CSI_WRITE_VOLUME, true),
+    };
+    let space = &ctx.params.namespace;
+    need(ctx.may(|a| a.namespace(space, cap) && (!plugin || a.plugin_read())))?;
     Err(not_served("Volumes beyond their list"))
 }
 

@@ -33,10 +33,20 @@ pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
             here(ctx, &alloc, ns::READ_JOB)?;
             Ok(Outcome::Client(ClientRequest::Checks { alloc }))
         }
-        "exec" => Err(not_served("Running commands inside of tasks")),
+        "exec" => {
+            here(ctx, &alloc, ns::ALLOC_EXEC)?;
+            Err(not_served("Running commands inside of tasks"))
+        }
         "snapshot" => Err(not_served("Moving the data of allocations between nodes")),
         "pause" => match ctx.req.method {
-            Method::Get | Method::Put | Method::Post => Err(ApiError::failed("Enterprise only")),
+            Method::Get | Method::Put | Method::Post => {
+                let caps = match ctx.is_get() {
+                    true => ns::READ_JOB,
+                    false => ns::SUBMIT_JOB | ns::PAUSE_ALLOCATION,
+                };
+                here(ctx, &alloc, caps)?;
+                Err(ApiError::failed("Enterprise only"))
+            }
             _ => Err(invalid_method()),
         },
         _ => Err(ApiError::not_found("resource not found")),

@@ -1,5 +1,6 @@
 //! Requests against handlers and a store, without a socket or an agent.
 
+mod acl;
 mod evals;
 mod files;
 mod jobs;
@@ -10,7 +11,7 @@ use vardo::api::{Allocation, ApiError, Evaluation, Node};
 use vardo::command::{Command, Placement, Plan};
 use vardo::http::conn::{Conn, Event};
 use vardo::http::{Method, Request};
-use vardo::routes::{AgentInfo, Answer, Ctx, Outcome, Params, Watch, dispatch};
+use vardo::routes::{AclInfo, AgentInfo, Answer, Ctx, Outcome, Params, Watch, dispatch};
 use vardo::stdx::json::Bytes;
 use vardo::stdx::{Entropy, Now};
 use vardo::store::{Options, Store, Table};
@@ -23,6 +24,9 @@ struct Server {
     dir: PathBuf,
     index: u64,
     chance: Chance,
+    acl: AclInfo,
+    /// What requests come with.
+    token: Option<String>,
 }
 
 struct Chance(u64);
@@ -55,7 +59,8 @@ impl Server {
             ..Options::default()
         };
         let store = Some(Store::open(&dir, options).unwrap());
-        let mut server = Self { store, dir, index: 0, chance: Chance(7) };
+        let (chance, acl) = (Chance(7), AclInfo::default());
+        let mut server = Self { store, dir, index: 0, chance, acl, token: None };
         server.apply(&Command::Bootstrap { wall_ns: 1 });
         server
     }
@@ -75,11 +80,15 @@ impl Server {
 
     /// What is to happen for a request.
     fn outcome(&mut self, method: &str, target: &str, body: &str) -> Result<Outcome, ApiError> {
-        let request = request(method, target, body);
+        let mut request = request(method, target, body);
+        request.token.clone_from(&self.token);
         let params = Params::parse(request.path(), request.query())?;
         let agent = AgentInfo {
             server: true,
             region: "global".to_owned(),
+            client: true,
+            event_buffer: 10,
+            acl: self.acl.clone(),
             leads: true,
             leader_addr: Some("127.0.0.1:4647".to_owned()),
             job_default_priority: 50,

@@ -61,7 +61,7 @@ const BELOW: &[(&str, u8, Sub)] = &[
 
 /// `/v1/acl/*`
 pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
-    let rest = ctx.rest;
+    let rest = ctx.req.path().strip_prefix("/v1/acl/").unwrap_or_default();
     let exact = EXACT.iter().find(|(path, ..)| *path == rest).map(|(_, m, run)| (*m, *run, ""));
     let below =
         || BELOW.iter().find_map(|(path, m, run)| Some((*m, *run, rest.strip_prefix(*path)?)));
