@@ -187,6 +187,8 @@ struct Fields {
     length: Option<usize>,
     chunked: bool,
     expects: bool,
+    /// `X-Nomad-Token` was there.
+    token: bool,
 }
 
 impl Fields {
@@ -231,7 +233,13 @@ impl Fields {
             }
             // An empty one is none.
             13 if name.eq_ignore_ascii_case("x-nomad-token") => {
-                req.token = text().filter(|t| !t.is_empty()).or(req.token.take());
+                let token = text().filter(|t| !t.is_empty());
+                if self.token && token.is_some() && token != req.token {
+                    // Who else reads the head might take the other one.
+                    return Err(Reject::bad("two tokens"));
+                }
+                self.token |= token.is_some();
+                req.token = token.or(req.token.take());
             }
             13 if name.eq_ignore_ascii_case("authorization") && req.token.is_none() => {
                 let mut words = value.split(|b| *b == b' ').filter(|w| !w.is_empty());

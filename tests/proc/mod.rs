@@ -1,5 +1,6 @@
 //! Tests with real processes of the built program.
 
+mod acl;
 mod agent;
 mod cli;
 mod cluster;

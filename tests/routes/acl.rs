@@ -280,11 +280,9 @@ fn all_but(lacking: &BTreeSet<&str>) -> BTreeSet<String> {
             }
             _ => {}
         }
-        match right.split_once(':') {
-            Some((kind @ ("node" | "agent" | "operator" | "quota"), "read")) => {
-                all.remove(&format!("{kind}:write"));
-            }
-            _ => {}
+        let parts = right.split_once(':');
+        if let Some((kind @ ("node" | "agent" | "operator" | "quota"), "read")) = parts {
+            all.remove(&format!("{kind}:write"));
         }
         if right.starts_with("operator/") {
             all.remove("operator:write");
@@ -421,4 +419,361 @@ fn the_matrix_knows_every_route() {
     let missing: Vec<&str> =
         ROUTES.iter().map(|r| r.path).filter(|p| !covered.contains(p)).collect();
     assert!(missing.is_empty(), "no rows in endpoints.tsv: {missing:?}");
+}
+
+/// Rows that may not be seen are not there: not in lists, not in counts, not in searches, and not
+/// by the ids of what they hang on (numbers 11, 21, 29, 47, 75, 79; CVE-2023-3300, CVE-2019-16742).
+#[test]
+fn what_is_in_other_namespaces_is_not_seen() {
+    let mut s = guarded("acl-hidden");
+    let seeds = seed(&mut s);
+    let mut other = job("secret");
+    other["Namespace"] = "apps".into();
+    s.register(&other);
+    s.manage("PUT", "/v1/var/hidden/x?namespace=apps", &json!({"Items": {"k": "v"}}));
+    s.manage("PUT", "/v1/var/nomad/jobs/web", &json!({"Items": {"k": "v"}}));
+    let rules = r#"namespace "apps" { policy = "write"
+                     variables { path "hidden/*" { capabilities = ["list"] } } }"#;
+    let apps = s.with_rules("apps", rules);
+    let ids = |t: &Tried, key: &str| -> Vec<String> {
+        let list: Value = serde_json::from_str(&t.1).unwrap_or_else(|e| panic!("{e}: {t:?}"));
+        let list = list.as_array().unwrap().iter();
+        list.map(|o| o[key].as_str().unwrap().to_owned()).collect()
+    };
+    // One page of one row: the hidden one before it takes no room.
+    for (target, key, found) in [
+        ("/v1/jobs?namespace=*&per_page=1", "ID", "secret"),
+        ("/v1/jobs/statuses?namespace=*", "ID", "secret"),
+        ("/v1/evaluations?namespace=*&per_page=1", "JobID", "secret"),
+        ("/v1/vars?namespace=*&per_page=1", "Path", "hidden/x"),
+        ("/v1/namespaces", "Name", "apps"),
+    ] {
+        assert_eq!(ids(&s.get_as(&apps, target), key), [found], "{target}");
+    }
+    let count = s.get_as(&apps, "/v1/evaluations/count?namespace=*");
+    assert!(count.1.contains("\"Count\":1,"), "{count:?}");
+    for target in ["/v1/allocations?namespace=*", "/v1/deployments?namespace=*"] {
+        assert_eq!(s.get_as(&apps, target), Tried(200, "[]".to_owned()), "{target}");
+    }
+    assert_eq!(s.get_as(&apps, "/v1/services?namespace=*").1, "[]");
+    assert_eq!(s.get_as(&apps, "/v1/scaling/policies?namespace=*").1, "[]");
+    // The id of what is in `default`, whatever namespace the request names.
+    for target in [
+        format!("/v1/allocation/{ALLOC}"),
+        format!("/v1/evaluation/{}", seeds.eval),
+        format!("/v1/evaluation/{}/allocations", seeds.eval),
+        format!("/v1/deployment/{DEPLOYMENT}"),
+        format!("/v1/deployment/allocations/{DEPLOYMENT}"),
+        format!("/v1/scaling/policy/{}", seeds.scaling),
+        format!("/v1/client/fs/logs/{ALLOC}?task=web&type=stdout"),
+        format!("/v1/client/allocation/{ALLOC}/stats"),
+    ] {
+        let sign = if target.contains('?') { '&' } else { '?' };
+        for target in [format!("{target}{sign}namespace=apps"), target] {
+            assert!(s.get_as(&apps, &target).denied(), "{target}");
+        }
+    }
+    for (method, target) in [
+        ("PUT", format!("/v1/allocation/{ALLOC}/stop?namespace=apps")),
+        ("PUT", format!("/v1/deployment/fail/{DEPLOYMENT}?namespace=apps")),
+        ("PUT", format!("/v1/client/allocation/{ALLOC}/restart?namespace=apps")),
+    ] {
+        assert!(s.try_as(Some(&apps), method, &target, "").denied(), "{target}");
+    }
+    // Searches of both kinds, in every context.
+    for (prefix, fuzzy) in [("web", "web"), ("aaaaaaaa", "web"), ("a/b", "a/b"), ("nomad", "nomad")]
+    {
+        let plain = json!({"Prefix": prefix, "Context": "all"}).to_string();
+        let a = s.try_as(Some(&apps), "PUT", "/v1/search?namespace=*", &plain);
+        assert!(a.0 == 200 && !a.1.contains(&format!("\"{prefix}")), "{a:?}");
+        let loose = json!({"Text": fuzzy, "Context": "all"}).to_string();
+        let a = s.try_as(Some(&apps), "PUT", "/v1/search/fuzzy?namespace=*", &loose);
+        assert!(a.0 == 200 && !a.1.contains("\"default\""), "{a:?}");
+    }
+    let all = json!({"Prefix": "", "Context": "all"}).to_string();
+    let a = s.try_as(Some(&apps), "PUT", "/v1/search?namespace=*", &all);
+    for (shown, word) in [(true, "secret"), (true, "hidden/x"), (false, "a/b"), (false, NODE)] {
+        assert_eq!(a.1.contains(word), shown, "{word}: {a:?}");
+    }
+}
+
+/// The namespace that counts is that which is written to (number 14), and each thing of a request
+/// that writes several is asked for (numbers 59, 77).
+#[test]
+fn the_namespace_in_the_body_is_asked_for() {
+    let mut s = guarded("acl-body");
+    seed(&mut s);
+    let rules = r#"namespace "apps" { policy = "write"
+                     variables { path "*" { capabilities = ["write", "read"] } } }"#;
+    let apps = s.with_rules("apps", rules);
+    let mut to_default = job("x");
+    to_default["Namespace"] = "default".into();
+    for target in ["/v1/jobs", "/v1/job/x", "/v1/job/x/plan", "/v1/validate/job"] {
+        let body = json!({"Job": to_default}).to_string();
+        assert!(s.try_as(Some(&apps), "PUT", target, &body).denied(), "{target}");
+    }
+    let body = json!({"Job": to_default, "Namespace": "apps"}).to_string();
+    assert_eq!(s.try_as(Some(&apps), "PUT", "/v1/jobs", &body).0, 200);
+    let items = json!({"Items": {"k": "v"}, "Namespace": "default"}).to_string();
+    let target = "/v1/var/x?namespace=apps";
+    assert!(s.try_as(Some(&apps), "PUT", target, &items).denied());
+    for op in ["lock-acquire", "lock-release", "lock-renew"] {
+        let target = format!("/v1/var/x?namespace=apps&{op}");
+        assert!(s.try_as(Some(&apps), "PUT", &target, &items).denied(), "{op}");
+    }
+    // A mount of a host's volume is a right of its own.
+    let mut mounts = job("m");
+    mounts["Namespace"] = "apps".into();
+    mounts["TaskGroups"][0]["Volumes"] =
+        json!({"d": {"Name": "d", "Type": "host", "Source": "data", "ReadOnly": true}});
+    let body = json!({ "Job": mounts }).to_string();
+    assert!(s.try_as(Some(&apps), "PUT", "/v1/jobs", &body).denied());
+    let rules = format!("{rules} host_volume \"da*\" {{ policy = \"read\" }}");
+    let reads = s.with_rules("apps-mount", &rules);
+    assert_eq!(s.try_as(Some(&reads), "PUT", "/v1/jobs", &body).0, 200);
+    mounts["TaskGroups"][0]["Volumes"]["d"]["ReadOnly"] = false.into();
+    let body = json!({ "Job": mounts }).to_string();
+    assert!(s.try_as(Some(&reads), "PUT", "/v1/jobs", &body).denied());
+}
+
+/// What a failed write says of what is there needs the right to read it (number 78), and locks are
+/// told to managers only.
+#[test]
+fn conflicts_tell_items_to_readers_only() {
+    let mut s = guarded("acl-conflict");
+    seed(&mut s);
+    let rules = |caps: &str| {
+        format!(
+            "namespace \"default\" {{ variables {{ path \"a/b\" {{ capabilities = [{caps}] }} }} }}"
+        )
+    };
+    let writer = s.with_rules("writer", &rules("\"write\", \"destroy\""));
+    let reader = s.with_rules("reader", &rules("\"write\", \"read\""));
+    let body = json!({"Items": {"k": "w"}}).to_string();
+    for (token, shown) in [(&writer, false), (&reader, true)] {
+        s.token = Some(token.clone());
+        let a = s.ask("PUT", "/v1/var/a/b?cas=1", &body);
+        assert_eq!((a.status, text(&a).contains("\"v\"")), (409, shown), "{}", text(&a));
+    }
+    s.token = Some(writer);
+    let a = s.ask("DELETE", "/v1/var/a/b?cas=1", "");
+    assert_eq!((a.status, text(&a).contains("\"v\"")), (409, false), "{}", text(&a));
+    s.manage("PUT", "/v1/var/a/b?lock-acquire", &json!({"Items": {"k": "v"}}));
+    assert!(!s.get_as(&reader, "/v1/var/a/b").1.contains("Lock"));
+    assert!(s.get_as(SECRET, "/v1/var/a/b").1.contains("Lock"));
+}
+
+/// What stands for a secret is none (number 62), and secrets are where they must be alone.
+#[test]
+fn placeholders_and_accessors_are_no_secrets() {
+    let mut s = guarded("acl-placeholders");
+    let accessor = body_of(&s.get("/v1/acl/token/self"));
+    let accessor = accessor["AccessorID"].as_str().unwrap().to_owned();
+    for token in [
+        "redacted",
+        "<redacted>",
+        "<hidden>",
+        "anonymous",
+        "acls-disabled",
+        "00000000-0000-0000-0000-000000000000",
+        &accessor,
+        &SECRET.to_uppercase(),
+        &SECRET[..35],
+        NODE_SECRET,
+        "a.b.c",
+    ] {
+        let got = s.get_as(token, "/v1/jobs");
+        assert!(got.denied(), "{token}: {got:?}");
+        assert_eq!(s.get_as(token, "/v1/acl/token/self").0, 403, "{token}");
+    }
+    s.token = Some(SECRET.to_owned());
+    assert!(!text(&s.get("/v1/acl/tokens")).contains("Secret"));
+    let method = json!({"Name": "m", "Type": "OIDC", "TokenLocality": "local",
+        "MaxTokenTTL": "1h", "Config": {"OIDCClientSecret": "hunter2", "OIDCDiscoveryURL": "x"}});
+    let made = s.manage("PUT", "/v1/acl/auth-method", &method);
+    for a in [made, s.get("/v1/acl/auth-method/m"), s.get("/v1/acl/auth-methods")] {
+        assert!(!text(&a).contains("hunter2"), "{}", text(&a));
+    }
+}
+
+/// A node reaches its own allocations with its secret, and nothing else.
+#[test]
+fn nodes_ask_for_their_own_allocations() {
+    let mut s = guarded("acl-nodes");
+    seed(&mut s);
+    let own = format!("/v1/node/{NODE}/allocations");
+    let got = s.get_as(NODE_SECRET, &own);
+    assert!(got.0 == 200 && got.1.contains(ALLOC), "{got:?}");
+    let other = "/v1/node/eeeeeeee-0000-4000-8000-000000000000/allocations";
+    for target in [other, "/v1/nodes", "/v1/jobs", &format!("/v1/node/{NODE}")] {
+        assert!(s.get_as(NODE_SECRET, target).denied(), "{target}");
+    }
+    assert!(s.try_as(Some(NODE_SECRET), "PUT", &own, "").denied());
+    // Whoever may see nodes sees of their allocations what they may read.
+    let nodes = s.with_rules("nodes", "node { policy = \"read\" }");
+    assert_eq!(s.get_as(&nodes, &own), Tried(200, "[]".to_owned()));
+}
+
+/// Bootstrap: once, with a secret of one's own, and again with the index of the last time.
+#[test]
+fn the_first_token_is_made_once() {
+    let mut s = Server::new("acl-bootstrap");
+    assert_eq!(text(&s.ask("PUT", "/v1/acl/bootstrap", "")), "ACL support disabled");
+    assert_eq!(s.get("/v1/acl/policy/self").status, 403);
+    let own = body_of(&s.get("/v1/acl/token/self"));
+    assert_eq!(own["AccessorID"], "acls-disabled");
+    s.acl = AclInfo::new(true, 1, i64::MAX);
+    let bad = s.ask("PUT", "/v1/acl/bootstrap", "{\"BootstrapSecret\":\"x\"}");
+    assert_eq!((bad.status, text(&bad).as_str()), (400, "invalid acl token"));
+    let first = s.ask("PUT", "/v1/acl/bootstrap", &json!({"BootstrapSecret": SECRET}).to_string());
+    let at = s.index;
+    assert_eq!((first.status, &body_of(&first)["SecretID"]), (200, &SECRET.into()));
+    let again = s.ask("PUT", "/v1/acl/bootstrap", "");
+    let done = format!("ACL bootstrap already done (reset index: {at})");
+    assert_eq!((again.status, text(&again)), (400, done));
+    s.acl.bootstrap_reset = at + 1;
+    let wrong = format!("Invalid bootstrap reset index (specified {}, reset index: {at})", at + 1);
+    assert_eq!(text(&s.ask("PUT", "/v1/acl/bootstrap", "")), wrong);
+    s.acl.bootstrap_reset = at;
+    assert_eq!(s.ask("PUT", "/v1/acl/bootstrap", "").status, 200);
+    assert_eq!(s.ask("PUT", "/v1/acl/bootstrap", "").status, 400, "the file is used up");
+    assert_eq!(s.get_as(SECRET, "/v1/acl/tokens").0, 200, "the first token stays");
+}
+
+#[test]
+fn tokens_roles_and_policies_are_refused_as_documented() {
+    let mut s = guarded("acl-refused");
+    s.policy("ro", "namespace \"*\" { policy = \"read\" }");
+    let (client, _) = s.client_token(&["ro"]);
+    let missing = "11111111-2222-3333-4444-555555555555";
+    let long = "x".repeat(257);
+    let invalid =
+        |what: &str, why: &str| format!("{what} 0 invalid: 1 error occurred:\n\t* {why}\n\n");
+    for (method, target, body, status, want) in [
+        ("GET", "/v1/acl/policy/", json!({}), 400, "Missing Policy Name".to_owned()),
+        ("GET", "/v1/acl/token/", json!({}), 400, "Missing Token Accessor".to_owned()),
+        ("GET", "/v1/acl/role/", json!({}), 400, "missing ACL role ID".to_owned()),
+        ("GET", "/v1/acl/role/name/", json!({}), 400, "missing ACL role name".to_owned()),
+        ("GET", "/v1/acl/role/x", json!({}), 404, "ACL role not found".to_owned()),
+        ("DELETE", "/v1/acl/role/x", json!({}), 500, "ACL role not found".to_owned()),
+        ("DELETE", "/v1/acl/policy/none", json!({}), 200, String::new()),
+        ("PUT", "/v1/acl/tokens", json!({}), 405, "Invalid method".to_owned()),
+        (
+            "PUT",
+            "/v1/acl/token",
+            json!({"AccessorID": missing, "Type": "client", "Policies": ["ro"]}),
+            400,
+            format!("cannot find token {missing}"),
+        ),
+        (
+            "PUT",
+            &format!("/v1/acl/token/{missing}"),
+            json!({"AccessorID": client}),
+            400,
+            "ACL token accessor does not match request path".to_owned(),
+        ),
+        (
+            "PUT",
+            &format!("/v1/acl/token/{client}"),
+            json!({"AccessorID": client, "Type": "client", "Policies": ["ro"], "Global": true}),
+            400,
+            invalid("token", "cannot toggle global mode"),
+        ),
+        (
+            "PUT",
+            &format!("/v1/acl/token/{client}"),
+            json!({"AccessorID": client, "Type": "client", "Policies": ["ro"],
+                "ExpirationTTL": "1h"}),
+            400,
+            invalid("token", "cannot update expiration TTL"),
+        ),
+        (
+            "PUT",
+            "/v1/acl/token",
+            json!({"Type": "client", "Policies": ["ro"], "ExpirationTTL": -1}),
+            400,
+            invalid("token", "token expiration TTL '-1ns' should not be negative"),
+        ),
+        (
+            "PUT",
+            "/v1/acl/token",
+            json!({"Name": long, "Type": "management"}),
+            400,
+            invalid("token", "token name too long"),
+        ),
+        (
+            "PUT",
+            "/v1/acl/token",
+            json!({"Type": "client", "Roles": [{"Name": "zz"}]}),
+            400,
+            "cannot find role zz".to_owned(),
+        ),
+        (
+            "PUT",
+            "/v1/acl/role",
+            json!({"Name": "r", "Policies": [{"Name": "zz"}]}),
+            400,
+            "cannot find policy zz".to_owned(),
+        ),
+        (
+            "PUT",
+            "/v1/acl/role",
+            json!({"Name": "r"}),
+            400,
+            invalid("role", "at least one policy should be specified"),
+        ),
+        (
+            "PUT",
+            "/v1/acl/role/x",
+            json!({"ID": "y", "Name": "r", "Policies": [{"Name": "ro"}]}),
+            400,
+            "ACL role ID does not match request path".to_owned(),
+        ),
+        (
+            "PUT",
+            "/v1/acl/policy/p",
+            json!({"Name": "p", "JobACL": {"JobID": "j"}}),
+            400,
+            invalid("policy", "namespace must be set to set job ID"),
+        ),
+    ] {
+        let a = s.ask(method, target, &body.to_string());
+        assert_eq!((a.status, text(&a)), (status, want), "{method} {target} {body}");
+    }
+    let role = json!({"Name": "r", "Policies": [{"Name": "ro"}, {"Name": "ro"}]});
+    let made = body_of(&s.manage("PUT", "/v1/acl/role", &role));
+    assert_eq!(made["Policies"].as_array().unwrap().len(), 1);
+    let a = s.ask("PUT", "/v1/acl/role", &role.to_string());
+    assert_eq!((a.status, text(&a).as_str()), (400, "role with name r already exists"));
+    // Chosen ids; and updates that keep what cannot change.
+    let body = json!({"AccessorID": missing, "SecretID": missing, "Type": "client",
+        "Policies": ["ro"], "ExpirationTTL": "2h"});
+    let made = body_of(&s.manage("PUT", "/v1/acl/token", &body));
+    let body = json!({"AccessorID": missing, "Name": "n", "Type": "client", "Policies": ["ro"]});
+    let kept = body_of(&s.manage("PUT", &format!("/v1/acl/token/{missing}"), &body));
+    for name in ["SecretID", "CreateTime", "ExpirationTime", "ExpirationTTL", "CreateIndex"] {
+        assert_eq!(made[name], kept[name], "{name}");
+    }
+    assert_eq!(kept["ExpirationTTL"], "2h0m0s");
+    // A secret is that of one token only.
+    let other = "21111111-2222-3333-4444-555555555555";
+    let body = json!({"AccessorID": other, "SecretID": missing, "Type": "client",
+        "Policies": ["ro"]});
+    assert_eq!(s.ask("PUT", "/v1/acl/token", &body.to_string()).status, 400);
+}
+
+/// Who has a cached right loses it with the policy, the role or the token.
+#[test]
+fn rights_end_with_what_gave_them() {
+    let mut s = guarded("acl-ends");
+    s.register(&job("web"));
+    let token = s.with_rules("p", "namespace \"default\" { policy = \"read\" }");
+    let read = |s: &mut Server| s.get_as(&token, "/v1/job/web").0;
+    assert_eq!((read(&mut s), read(&mut s)), (200, 200));
+    s.policy("p", "namespace \"default\" { policy = \"deny\" }");
+    assert_eq!(read(&mut s), 403);
+    s.policy("p", "namespace \"default\" { policy = \"read\" }");
+    assert_eq!(read(&mut s), 200);
+    s.manage("DELETE", "/v1/acl/policy/p", &Value::Null);
+    assert_eq!(read(&mut s), 403);
 }

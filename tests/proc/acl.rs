@@ -1,0 +1,277 @@
+//! Access control of running agents: what waits, what streams, what other agents answer.
+
+#![expect(clippy::disallowed_methods, reason = "tests wait")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::agent::{Agent, shell_job};
+use crate::support::http::{self, Answer};
+
+const SECRET: &str = "5ec2e700-0000-4000-8000-000000000000";
+
+fn address(agent: &Agent) -> String {
+    format!("127.0.0.1:{}", agent.port)
+}
+
+fn ask(agent: &Agent, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+    let headers = match token {
+        "" => vec![],
+        token => vec![("X-Nomad-Token".to_owned(), token.to_owned())],
+    };
+    let body = (!body.is_null()).then(|| body.to_string());
+    let body = body.as_deref().map(str::as_bytes);
+    http::send(&address(agent), method, path, &headers, body).expect("an answer")
+}
+
+fn get(agent: &Agent, token: &str, path: &str) -> Answer {
+    ask(agent, token, "GET", path, &Value::Null)
+}
+
+/// A request of the manager, which succeeds.
+fn manage(agent: &Agent, method: &str, path: &str, body: &Value) -> Answer {
+    let a = ask(agent, SECRET, method, path, body);
+    assert!(a.status < 300, "{method} {path}: {} {}", a.status, a.text());
+    a
+}
+
+fn guarded(name: &str, more: &Value) -> Agent {
+    let mut config = json!({"acl": {"enabled": true, "token_min_expiration_ttl": "1s"}});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        config[key] = value.clone();
+    }
+    let mut agent = Agent::prepare(name, &config);
+    agent.spawn();
+    agent.until("a leader", |a| {
+        a.try_get("/v1/status/leader").is_some_and(|r| r.status == 200 && r.body.len() > 4)
+    });
+    agent
+}
+
+fn bootstrap(agent: &Agent) {
+    let body = json!({"BootstrapSecret": SECRET});
+    agent.until("the first token", |a| ask(a, "", "PUT", "/v1/acl/bootstrap", &body).status == 200);
+}
+
+fn policy(agent: &Agent, name: &str, rules: &str) {
+    let body = json!({"Name": name, "Rules": rules});
+    manage(agent, "PUT", &format!("/v1/acl/policy/{name}"), &body);
+}
+
+/// Accessor and secret of a token of a policy.
+fn token(agent: &Agent, policy: &str, ttl: &str) -> (String, String) {
+    let mut body = json!({"Type": "client", "Policies": [policy]});
+    if !ttl.is_empty() {
+        body["ExpirationTTL"] = ttl.into();
+    }
+    let token = manage(agent, "PUT", "/v1/acl/token", &body).json();
+    let text = |k: &str| token[k].as_str().expect("text").to_owned();
+    (text("AccessorID"), text("SecretID"))
+}
+
+/// Sends a request and leaves the answer for later.
+fn open(agent: &Agent, token: &str, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address(agent)).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nX-Nomad-Token: {token}\r\n\
+         Accept-Encoding: identity\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    stream
+}
+
+const READ: &str = "namespace \"default\" { policy = \"read\" }";
+
+/// A query that waits ends with 403 when its token is deleted, loses its right, or ends (numbers 53
+/// and A09 of the list of weaknesses; the reference answers what was written later).
+#[test]
+fn queries_that_wait_end_with_their_tokens() {
+    let agent = guarded("acl-wait", &json!({}));
+    bootstrap(&agent);
+    policy(&agent, "ro", READ);
+    policy(&agent, "narrowed", READ);
+    manage(&agent, "PUT", "/v1/jobs", &shell_job("j", "service", 0, "sleep 1"));
+    let index = manage(&agent, "GET", "/v1/jobs", &Value::Null).index() + 50;
+    let path = format!("/v1/jobs?index={index}&wait=60s");
+    let (deleted_id, deleted) = token(&agent, "ro", "");
+    let (_, narrowed) = token(&agent, "narrowed", "");
+    let (_, expired) = token(&agent, "ro", "2s");
+    let mut waits: Vec<TcpStream> =
+        [&deleted, &narrowed, &expired].iter().map(|t| open(&agent, t, &path)).collect();
+    sleep(Duration::from_millis(200));
+    let begin = Instant::now();
+    manage(&agent, "DELETE", &format!("/v1/acl/token/{deleted_id}"), &Value::Null);
+    policy(&agent, "narrowed", "namespace \"default\" { capabilities = [\"read-job\"] }");
+    for (i, wait) in waits.iter_mut().enumerate() {
+        let a = http::read(wait, false).expect("an answer");
+        assert_eq!((a.status, a.text().as_str()), (403, "Permission denied"), "{i}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    // One whose right stays goes on waiting while others lose theirs.
+    let (_, stays) = token(&agent, "ro", "");
+    let mut waits = open(&agent, &stays, &format!("/v1/jobs?index={index}&wait=1s"));
+    sleep(Duration::from_millis(100));
+    policy(&agent, "narrowed", READ);
+    let begin = Instant::now();
+    assert_eq!(http::read(&mut waits, false).expect("an answer").status, 200);
+    assert!(begin.elapsed() > Duration::from_millis(500), "{:?}", begin.elapsed());
+}
+
+/// Reads a stream for a while, or to its end: what came, and whether it ended.
+fn listen(stream: &mut TcpStream, time: Duration) -> (String, bool) {
+    let end = Instant::now() + time;
+    let mut all = Vec::new();
+    let mut buf = [0; 4096];
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|l| !l.is_zero()) {
+        stream.set_read_timeout(Some(left)).expect("a limit");
+        match stream.read(&mut buf) {
+            Ok(0) => return (String::from_utf8_lossy(&all).into_owned(), true),
+            Ok(n) => all.extend_from_slice(&buf[..n]),
+            Err(_) => break,
+        }
+    }
+    (String::from_utf8_lossy(&all).into_owned(), false)
+}
+
+/// CVE-2025-0937 (wildcard namespace), CVE-2022-3867 (a token's end), A10 (deletion).
+#[test]
+fn event_streams_keep_to_the_rights_of_their_tokens() {
+    let agent = guarded("acl-events", &json!({}));
+    bootstrap(&agent);
+    manage(&agent, "PUT", "/v1/namespace", &json!({"Name": "apps"}));
+    policy(&agent, "ro", READ);
+    let (accessor, secret) = token(&agent, "ro", "");
+    let (_, ends) = token(&agent, "ro", "2s");
+    assert_eq!(get(&agent, &secret, "/v1/event/stream").status, 403);
+    assert_eq!(get(&agent, &secret, "/v1/event/stream?topic=Job&topic=Node").status, 403);
+    assert_eq!(get(&agent, &secret, "/v1/event/stream?topic=Job&namespace=apps").status, 403);
+    let path = "/v1/event/stream?topic=Job&namespace=*";
+    let mut all = open(&agent, &secret, path);
+    let mut short = open(&agent, &ends, path);
+    let mut manager = open(&agent, SECRET, "/v1/event/stream?namespace=*");
+    for (id, namespace) in [("mine", "default"), ("theirs", "apps")] {
+        let mut job = shell_job(id, "service", 0, "sleep 1");
+        job["Job"]["Namespace"] = namespace.into();
+        manage(&agent, "PUT", "/v1/jobs", &job);
+    }
+    policy(&agent, "other", READ);
+    let (_, marked) = token(&agent, "other", "");
+    let (heard, ended) = listen(&mut all, Duration::from_millis(500));
+    assert!(heard.contains("\"mine\"") && !heard.contains("\"theirs\""), "{heard}");
+    assert!(!ended);
+    let (heard, _) = listen(&mut manager, Duration::from_millis(200));
+    assert!(heard.contains("\"theirs\"") && heard.contains("ACLTokenUpserted"), "{heard}");
+    assert!(!heard.contains(&marked) && !heard.contains(SECRET), "a secret was told");
+    let (_, ended) = listen(&mut short, Duration::from_secs(5));
+    assert!(ended, "the stream outlives its token");
+    manage(&agent, "DELETE", &format!("/v1/acl/token/{accessor}"), &Value::Null);
+    let (_, ended) = listen(&mut all, Duration::from_secs(2));
+    assert!(ended, "the stream outlives its token");
+    assert!(!agent.log().contains(SECRET) && !agent.log().contains(&secret));
+}
+
+/// A node apart has no tokens: whatever it is asked, its servers say whether it may answer
+/// (CVE-2023-1782). Nodes and servers themselves go on working.
+#[test]
+fn an_agent_without_tokens_asks_its_servers() {
+    let server = guarded("acl-server", &json!({"client": {"enabled": false}}));
+    let more = json!({
+        "acl": {"enabled": true},
+        "server": {"enabled": false},
+        "client": {"enabled": true, "servers": [format!("127.0.0.1:{}", server.rpc)]},
+    });
+    let mut node = Agent::prepare("acl-node", &more);
+    node.spawn();
+    bootstrap(&server);
+    node.until("an answer", |a| a.try_get("/v1/agent/health").is_some());
+    node.until("a ready node", |a| get(a, SECRET, "/v1/nodes").text().contains("\"ready\""));
+    let job = shell_job("j", "service", 1, "echo hello; exec sleep 1000");
+    assert_eq!(ask(&node, "", "PUT", "/v1/jobs", &job).status, 403);
+    assert_eq!(ask(&node, SECRET, "PUT", "/v1/jobs", &job).status, 200);
+    let running = |a: &Agent| {
+        let list = get(a, SECRET, "/v1/job/j/allocations").json();
+        list[0]["ClientStatus"] == "running"
+    };
+    node.until("a running task", running);
+    let list = get(&node, SECRET, "/v1/job/j/allocations").json();
+    let alloc = list[0]["ID"].as_str().expect("an id").to_owned();
+    let id = list[0]["NodeID"].as_str().expect("an id").to_owned();
+    policy(&server, "all-but-jobs", "node { policy = \"write\" } agent { policy = \"write\" }");
+    policy(&server, "jobs", "namespace \"default\" { policy = \"write\" }");
+    let (_, machines) = token(&server, "all-but-jobs", "");
+    let (_, jobs) = token(&server, "jobs", "");
+    let unknown = "11111111-2222-3333-4444-555555555555";
+    let fs = format!("/v1/client/fs/logs/{alloc}?task=t&type=stdout&plain=true");
+    let reads = [
+        (fs, &jobs, &machines),
+        (format!("/v1/client/fs/ls/{alloc}"), &jobs, &machines),
+        (format!("/v1/client/fs/cat/{alloc}?path=t/local"), &jobs, &machines),
+        (format!("/v1/client/allocation/{alloc}/stats"), &jobs, &machines),
+        (format!("/v1/allocation/{alloc}/checks"), &jobs, &machines),
+        ("/v1/client/stats".to_owned(), &machines, &jobs),
+        (format!("/v1/client/stats?node_id={id}"), &machines, &jobs),
+        ("/v1/client/metadata".to_owned(), &machines, &jobs),
+    ];
+    for (path, may, may_not) in &reads {
+        for agent in [&node, &server] {
+            if path == "/v1/client/stats" || path == "/v1/client/metadata" {
+                continue;
+            }
+            check(agent, path, may, may_not, unknown);
+        }
+        check(&node, path, may, may_not, unknown);
+    }
+    for path in ["/v1/agent/self", "/v1/agent/servers"] {
+        check(&node, path, &machines, &jobs, unknown);
+    }
+    assert_eq!(get(&node, "", "/v1/agent/health").status, 200);
+    let restart = format!("/v1/client/allocation/{alloc}/restart");
+    for agent in [&node, &server] {
+        for token in ["", unknown, &machines] {
+            assert_eq!(ask(agent, token, "PUT", &restart, &json!({})).status, 403);
+        }
+    }
+    assert_eq!(ask(&node, &jobs, "PUT", &restart, &json!({})).status, 200);
+    assert_eq!(ask(&node, &jobs, "PUT", "/v1/client/gc", &json!({})).status, 403);
+}
+
+fn check(agent: &Agent, path: &str, may: &str, may_not: &str, unknown: &str) {
+    for token in ["", unknown, may_not] {
+        let a = get(agent, token, path);
+        assert_eq!((a.status, a.text().as_str()), (403, "Permission denied"), "{path}");
+    }
+    for token in [may, SECRET] {
+        let a = get(agent, token, path);
+        assert!(a.status == 200, "{path}: {} {}", a.status, a.text());
+    }
+}
+
+/// Secrets are not told, logged, or found by two names for the same thing.
+#[test]
+fn a_request_has_one_token() {
+    let agent = guarded("acl-one", &json!({"log_level": "TRACE"}));
+    bootstrap(&agent);
+    let send = |headers: &[(&str, &str)]| {
+        let headers: Vec<(String, String)> =
+            headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        http::send(&address(&agent), "GET", "/v1/jobs", &headers, None).expect("an answer").status
+    };
+    let bearer = format!("bearer {SECRET}");
+    assert_eq!(send(&[("X-Nomad-Token", SECRET)]), 200);
+    assert_eq!(send(&[("X-Nomad-Token", &format!(" {SECRET} "))]), 200);
+    assert_eq!(send(&[("Authorization", &bearer)]), 200);
+    assert_eq!(send(&[("X-Nomad-Token", "x"), ("Authorization", &bearer)]), 403);
+    assert_eq!(send(&[("Authorization", &bearer), ("X-Nomad-Token", "x")]), 403);
+    assert_eq!(send(&[("X-Nomad-Token", SECRET), ("x-nomad-token", "x")]), 400);
+    assert_eq!(send(&[("X-Nomad-Token", SECRET), ("x-nomad-token", SECRET)]), 200);
+    let in_query = get(&agent, "", &format!("/v1/jobs?token={SECRET}"));
+    assert_eq!(in_query.status, 403);
+    let shown = manage(&agent, "GET", "/v1/agent/self", &Value::Null).text();
+    assert!(!shown.contains(SECRET));
+    assert!(!agent.log().contains(SECRET));
+}
