@@ -427,12 +427,14 @@ fn the_matrix_knows_every_route() {
 fn what_is_in_other_namespaces_is_not_seen() {
     let mut s = guarded("acl-hidden");
     let seeds = seed(&mut s);
+    // Behind `default` in every order.
+    s.manage("PUT", "/v1/namespace", &json!({"Name": "zoo"}));
     let mut other = job("secret");
-    other["Namespace"] = "apps".into();
+    other["Namespace"] = "zoo".into();
     s.register(&other);
-    s.manage("PUT", "/v1/var/hidden/x?namespace=apps", &json!({"Items": {"k": "v"}}));
+    s.manage("PUT", "/v1/var/hidden/x?namespace=zoo", &json!({"Items": {"k": "v"}}));
     s.manage("PUT", "/v1/var/nomad/jobs/web", &json!({"Items": {"k": "v"}}));
-    let rules = r#"namespace "apps" { policy = "write"
+    let rules = r#"namespace "zoo" { policy = "write"
                      variables { path "hidden/*" { capabilities = ["list"] } } }"#;
     let apps = s.with_rules("apps", rules);
     let ids = |t: &Tried, key: &str| -> Vec<String> {
@@ -446,7 +448,7 @@ fn what_is_in_other_namespaces_is_not_seen() {
         ("/v1/jobs/statuses?namespace=*", "ID", "secret"),
         ("/v1/evaluations?namespace=*&per_page=1", "JobID", "secret"),
         ("/v1/vars?namespace=*&per_page=1", "Path", "hidden/x"),
-        ("/v1/namespaces", "Name", "apps"),
+        ("/v1/namespaces", "Name", "zoo"),
     ] {
         assert_eq!(ids(&s.get_as(&apps, target), key), [found], "{target}");
     }
@@ -469,14 +471,14 @@ fn what_is_in_other_namespaces_is_not_seen() {
         format!("/v1/client/allocation/{ALLOC}/stats"),
     ] {
         let sign = if target.contains('?') { '&' } else { '?' };
-        for target in [format!("{target}{sign}namespace=apps"), target] {
+        for target in [format!("{target}{sign}namespace=zoo"), target] {
             assert!(s.get_as(&apps, &target).denied(), "{target}");
         }
     }
     for (method, target) in [
-        ("PUT", format!("/v1/allocation/{ALLOC}/stop?namespace=apps")),
-        ("PUT", format!("/v1/deployment/fail/{DEPLOYMENT}?namespace=apps")),
-        ("PUT", format!("/v1/client/allocation/{ALLOC}/restart?namespace=apps")),
+        ("PUT", format!("/v1/allocation/{ALLOC}/stop?namespace=zoo")),
+        ("PUT", format!("/v1/deployment/fail/{DEPLOYMENT}?namespace=zoo")),
+        ("PUT", format!("/v1/client/allocation/{ALLOC}/restart?namespace=zoo")),
     ] {
         assert!(s.try_as(Some(&apps), method, &target, "").denied(), "{target}");
     }
