@@ -19,9 +19,9 @@ use crate::stdx::Now;
 use crate::stdx::json::{self, Any, Bytes};
 use crate::stdx::time::Rfc3339;
 
-struct Logger;
-
-static LOGGER: Logger = Logger;
+struct Logger {
+    stderr: env_logger::Logger,
+}
 
 thread_local! {
     /// The agent has one thread, and so one of these.
@@ -60,10 +60,13 @@ impl Followed {
     }
 }
 
-/// Begins to log to standard error.
+/// Begins to log to standard error. `RUST_LOG` may narrow what is shown.
 pub(super) fn start(level: LevelFilter) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Trace).parse_default_env();
+    builder.format(|out, record| out.write_all(Line::of(record).plain(false).as_bytes()));
     // Fails where a test has one already.
-    if log::set_logger(&LOGGER).is_ok() {
+    if log::set_boxed_logger(Box::new(Logger { stderr: builder.build() })).is_ok() {
         set_level(level);
     }
 }
@@ -82,28 +85,21 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let line = Line {
-            level: record.level(),
-            wall_ns: clock::wall_ns(),
-            target: record.target().trim_start_matches("vardo::").to_owned(),
-            text: record.args().to_string(),
-            place: format!("{}:{}", record.file().unwrap_or_default(), record.line().unwrap_or(0)),
-        };
-        FOLLOWED.with(|followed| {
-            // Nothing in here logs, so it is never borrowed.
-            let Ok(mut f) = followed.try_borrow_mut() else { return };
-            if line.level <= f.shown {
-                // There is no place to tell that standard error is gone.
-                drop(std::io::stderr().write_all(line.plain(false).as_bytes()));
-            }
-            if f.readers.is_empty() {
-                return;
-            }
+        // Nothing that runs while it is borrowed logs.
+        let followed = FOLLOWED.with(|f| f.try_borrow().ok().map(|f| (f.shown, f.readers.len())));
+        let Some((shown, readers)) = followed else { return };
+        if record.level() <= shown {
+            self.stderr.log(record);
+        }
+        if readers == 0 {
+            return;
+        }
+        FOLLOWED.with_borrow_mut(|f| {
             if f.lines.len() >= MONITOR_LINES_MAX {
                 f.lines.pop_front();
                 f.before += 1;
             }
-            f.lines.push_back(line);
+            f.lines.push_back(Line::of(record));
         });
     }
 
@@ -111,6 +107,16 @@ impl Log for Logger {
 }
 
 impl Line {
+    fn of(record: &Record<'_>) -> Self {
+        Self {
+            level: record.level(),
+            wall_ns: clock::wall_ns(),
+            target: record.target().trim_start_matches("vardo::").to_owned(),
+            text: record.args().to_string(),
+            place: format!("{}:{}", record.file().unwrap_or_default(), record.line().unwrap_or(0)),
+        }
+    }
+
     fn time(&self) -> Rfc3339 {
         Rfc3339(self.wall_ns / 1_000_000 * 1_000_000)
     }

@@ -328,7 +328,7 @@ fn a_token_dispatches_once_while_its_child_lives() {
     };
     let register = |w: &mut World, job: vardo::api::Job| {
         let eval = Some(Box::new(pending(1, &job)));
-        w.run(&Command::JobRegister { job: Box::new(job), submission: None, eval, enforce: None })
+        w.run(&Command::JobRegister { job: job.into(), submission: None, eval, enforce: None })
     };
     let is_new = |applied: Applied| matches!(applied, Applied::Job(_));
     assert!(is_new(register(&mut w, child(1, "a"))));

@@ -214,7 +214,7 @@ fn namespaces_and_pools_come_and_go() {
     assert_eq!(refused(&mut w, &drop_namespace("dev")), "namespace not found");
     // A job that was admitted a moment before.
     let late =
-        Command::JobRegister { job: Box::new(user), submission: None, eval: None, enforce: None };
+        Command::JobRegister { job: user.into(), submission: None, eval: None, enforce: None };
     let text = "job \"web\" is in nonexistent namespace \"dev\"";
     assert_eq!(refused(&mut w, &late), text);
     assert_eq!(w.run(&drop_pool("edge")), Applied::Done);
