@@ -298,6 +298,7 @@ fn telemetry(tree: &Tree, host: &Host, node_name: &str) -> Telemetry {
         interval_ns: nanos(tree, "telemetry.in_memory_collection_interval", 10 * SECOND),
         prometheus: tree.bool("telemetry.prometheus_metrics"),
         node: tree.bool("telemetry.publish_node_metrics"),
+        tasks: tree.bool("telemetry.publish_allocation_metrics"),
         host: label.to_owned(),
         filter: tree.list("telemetry.prefix_filter").into_iter().map(rule).collect(),
         unlisted,

@@ -436,9 +436,11 @@ mod tests {
     /// What is set in vain is named; the defaults of `-dev` are nobody's wish.
     #[test]
     fn settings_without_effect_are_named() {
-        let c = config(r#"{"telemetry":{"publish_allocation_metrics":true}}"#, &["-dev"]).unwrap();
-        let text = "telemetry.publish_allocation_metrics is set and has no effect in this version";
-        assert_eq!(c.warnings(), [text]);
+        let c = config(r#"{"telemetry":{"disable_quota_utilization_metrics":true}}"#, &["-dev"])
+            .unwrap();
+        let text = "is set and has no effect in this version";
+        let key = "telemetry.disable_quota_utilization_metrics";
+        assert_eq!(c.warnings(), [format!("{key} {text}")]);
         assert!(config("{}", &["-dev"]).unwrap().warnings().is_empty());
     }
 

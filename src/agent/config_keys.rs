@@ -539,7 +539,7 @@ pub(super) static KEYS: &[Key] = &[
         Idle,
     ),
     k("telemetry.prometheus_metrics", "Telemetry.PrometheusMetrics", Bool, Served),
-    k("telemetry.publish_allocation_metrics", "Telemetry.PublishAllocationMetrics", Bool, Idle),
+    k("telemetry.publish_allocation_metrics", "Telemetry.PublishAllocationMetrics", Bool, Served),
     k("telemetry.publish_node_metrics", "Telemetry.PublishNodeMetrics", Bool, Served),
     k("telemetry.disable_hostname", "Telemetry.DisableHostname", Bool, Served),
     k("telemetry.use_node_name", "Telemetry.UseNodeName", Bool, Served),

@@ -99,6 +99,10 @@ pub(super) struct Core {
     /// Requests that the node works on.
     asked: BTreeMap<u64, (Key, Form)>,
     next_ask: u64,
+    /// Those of them that ask for metrics, and in which form.
+    sampled: BTreeMap<u64, bool>,
+    /// Metrics that can be told now.
+    pub(super) metrics_due: Vec<(Key, Form, bool)>,
     /// Answers that need no commit.
     pub(super) ready: Vec<Ready>,
     pub(super) heartbeat_due: bool,
@@ -149,6 +153,8 @@ impl Core {
             gated: Vec::new(),
             asked: BTreeMap::new(),
             next_ask: 0,
+            sampled: BTreeMap::new(),
+            metrics_due: Vec::new(),
             ready: Vec::new(),
             heartbeat_due: false,
             keyed: false,
@@ -184,6 +190,7 @@ impl Core {
             || !self.ready.is_empty()
             || !self.gated.is_empty()
             || !self.asks.is_empty()
+            || !self.metrics_due.is_empty()
             || self.restore.is_some()
             || self.server.as_ref().is_some_and(Server::has_work)
     }
@@ -267,6 +274,15 @@ impl Core {
         self.client_input(now, ClientInput::Request(token, request));
     }
 
+    /// Has the tasks asked what they use before metrics are told; false without a node.
+    pub(super) fn sample(&mut self, conn: Key, form: Form, prometheus: bool, now: Now) -> bool {
+        if self.client.is_some() {
+            self.sampled.insert(self.next_ask, prometheus);
+            self.ask_client(conn, form, ClientRequest::Sample, now);
+        }
+        self.client.is_some()
+    }
+
     /// The connection of a pending question is gone.
     pub(super) fn forget(&mut self, conn: Key) {
         self.asked.retain(|_, (c, _)| *c != conn);
@@ -299,7 +315,11 @@ impl Core {
     }
 
     fn client_replied(&mut self, token: u64, result: Result<Vec<u8>, ApiError>) {
+        let metrics = self.sampled.remove(&token);
         let Some((conn, form)) = self.asked.remove(&token) else { return };
+        if let Some(prometheus) = metrics {
+            return self.metrics_due.push((conn, form, prometheus));
+        }
         let answer = match result {
             Ok(body) if body.is_empty() => Answer::empty(),
             Ok(body) => Answer::bytes(body),

@@ -426,6 +426,11 @@ impl Front {
                 State::Client
             }
             Outcome::Files(request) => return self.files(key, form, &request, now, core),
+            Outcome::Metrics { prometheus }
+                if self.meters.wants_tasks() && core.sample(key, form, prometheus, now) =>
+            {
+                State::Client
+            }
             Outcome::Metrics { prometheus } => {
                 let answer = self.metrics(prometheus, now, reader, core);
                 return self.answer(key, form, answer, &core.info);

@@ -52,6 +52,11 @@ impl Meters {
         }
     }
 
+    /// Tasks are to be asked before metrics are told.
+    pub(super) fn wants_tasks(&self) -> bool {
+        self.telemetry.tasks
+    }
+
     pub(super) fn turn_begins(&mut self, now: Now) {
         self.turn_ns = now.mono_ns;
         self.interval = now.wall_ns.div_euclid(self.telemetry.interval_ns);
@@ -135,6 +140,18 @@ impl Front {
             return ApiError::failed(e.to_string()).into();
         }
         core.client_gauges(telemetry.node, now, reader, &mut all);
+        if let Some(client) = core.client.as_ref().filter(|_| telemetry.tasks) {
+            client.task_figures(|alloc, task, name, value| {
+                let labels = vec![
+                    ("alloc_id", alloc.id.clone()),
+                    ("job", alloc.job_id.clone()),
+                    ("namespace", alloc.namespace.clone()),
+                    ("task", task.to_owned()),
+                    ("task_group", alloc.task_group.clone()),
+                ];
+                all.gauges.push(Gauge { name, labels, value });
+            });
+        }
         process(&mut all, &core.info);
         if prometheus {
             return all.prometheus(telemetry).unwrap_or_else(Answer::from);

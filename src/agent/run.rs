@@ -279,6 +279,11 @@ impl Loop {
                 break;
             }
         }
+        for (conn, form, prometheus) in std::mem::take(&mut self.core.metrics_due) {
+            let answer = self.front.metrics(prometheus, now, reader, &mut self.core);
+            self.front.answer(conn, form, answer, &self.core.info);
+            self.front.resume(conn, now, reader, &mut self.core);
+        }
         for ready in self.core.take_ready() {
             self.front.answer(ready.conn, ready.form, ready.answer, &self.core.info);
             self.front.resume(ready.conn, now, reader, &mut self.core);

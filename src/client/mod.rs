@@ -239,6 +239,21 @@ impl Client {
         ]
     }
 
+    /// What each running task was given and used when it was last asked, as metrics.
+    pub fn task_figures(&self, mut tell: impl FnMut(&Allocation, &str, &'static str, f64)) {
+        let mhz = core_mhz(&self.node);
+        for machine in self.allocs.values() {
+            let given = machine.alloc.allocated_resources.as_ref();
+            for task in machine.tasks.iter().filter(|t| t.is_running()) {
+                let given = given.and_then(|g| g.tasks.get(task.name()));
+                let used = task.usage.as_ref();
+                for (name, value) in usage::task_figures(given, used, task.before.as_ref(), mhz) {
+                    tell(&machine.alloc, task.name(), name, value);
+                }
+            }
+        }
+    }
+
     /// The machine's figures as metrics.
     pub fn host_figures(
         &mut self,
@@ -348,7 +363,10 @@ impl Client {
             exec_proto::ExecutorEvent::Stats { token, usage } => {
                 let machine = self.allocs.get_mut(&key.0);
                 let task = machine.and_then(|m| m.tasks.iter_mut().find(|t| t.name() == key.1));
-                let before = task.and_then(|t| t.usage.replace(usage.clone()));
+                let before = task.and_then(|t| {
+                    t.before = t.usage.replace(usage.clone());
+                    t.before.clone()
+                });
                 self.questions.sampled(token, &key.1, usage, before);
             }
             exec_proto::ExecutorEvent::Ran { id, code, output, error } => {
@@ -412,6 +430,17 @@ impl Client {
                 Some(Ok(Vec::new()))
             }
             ClientRequest::Stats { alloc, task } => self.stats(token, &alloc, &task, now, effects),
+            ClientRequest::Sample => {
+                let asked = self.questions.next_token();
+                let mut awaited = 0;
+                let mut ctx = ctx(&self.config, &self.node, &mut self.rng, now, effects);
+                for task in self.allocs.values().flat_map(|m| &m.tasks) {
+                    awaited += usize::from(task.sample(asked, &mut ctx));
+                }
+                let by = now.mono_ns + ANSWER_NS;
+                self.questions.ask(asked, Question::stats(token, awaited, 0.0, by));
+                None
+            }
             ClientRequest::Checks { alloc } => {
                 let machine = self.allocs.get(&alloc);
                 let results = machine.map(|m| m.checks.results(&m.alloc.name));

@@ -130,6 +130,8 @@ pub(crate) struct TaskMachine {
     mock: Option<MockRun>,
     /// The last sample, for rates.
     pub(crate) usage: Option<Usage>,
+    /// And the one before it.
+    pub(crate) before: Option<Usage>,
     /// State that the disk or the servers have not seen.
     pub(crate) changed: bool,
 }
@@ -189,6 +191,7 @@ impl TaskMachine {
             handle: Handle::default(),
             mock: None,
             usage: None,
+            before: None,
             changed: true,
         }
     }
@@ -434,7 +437,7 @@ impl TaskMachine {
     /// Lets the executor go and removes what it needed.
     fn release(&mut self, ctx: &mut Ctx<'_>) {
         self.mock = None;
-        self.usage = None;
+        (self.usage, self.before) = (None, None);
         let handle = std::mem::take(&mut self.handle);
         if !handle.run_dir.is_empty() {
             ctx.out.push(ClientEffect::Executor(self.key.clone(), ExecutorCmd::Shutdown));

@@ -97,6 +97,9 @@ pub enum ClientRequest {
         alloc: String,
         task: String,
     },
+    /// Asks every running task what it uses, for [`Client::task_figures`](super::Client); the
+    /// answer tells only that they have answered.
+    Sample,
     /// Results of the checks of an allocation's services.
     Checks {
         alloc: String,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::api::AllocatedTaskResources;
 use crate::client::exec_proto::Usage;
 use crate::stdx::json::encode;
 use crate::stdx::sort;
@@ -138,6 +139,36 @@ pub(crate) fn host_figures(
         ] {
             out.push((name, Some(("disk", disk.device.to_owned())), value));
         }
+    }
+    out
+}
+
+/// What a task was given and what it uses, as metrics; rates are zero without an earlier sample.
+pub(crate) fn task_figures(
+    given: Option<&AllocatedTaskResources>,
+    used: Option<&Usage>,
+    before: Option<&Usage>,
+    mhz: f64,
+) -> Vec<(&'static str, f64)> {
+    let mut out = Vec::new();
+    if let Some(given) = given {
+        let memory = (given.memory.memory_mb << 20) as f64;
+        out.push(("nomad.client.allocs.cpu.allocated", given.cpu.cpu_shares as f64));
+        out.push(("nomad.client.allocs.memory.allocated", memory));
+    }
+    if let Some(used) = used {
+        let now = (used.user_ns, used.system_ns);
+        let span = before.map_or(0, |b| used.at_ns.saturating_sub(b.at_ns));
+        let old = before.map_or(now, |b| (b.user_ns, b.system_ns));
+        let r = resources(now, old, span, (used.rss_bytes, used.swap_bytes), mhz);
+        out.extend([
+            ("nomad.client.allocs.cpu.system", r.cpu_stats.system_mode),
+            ("nomad.client.allocs.cpu.total_percent", r.cpu_stats.percent),
+            ("nomad.client.allocs.cpu.total_ticks", r.cpu_stats.total_ticks),
+            ("nomad.client.allocs.cpu.user", r.cpu_stats.user_mode),
+            ("nomad.client.allocs.memory.rss", r.memory_stats.rss as f64),
+            ("nomad.client.allocs.memory.swap", r.memory_stats.swap as f64),
+        ]);
     }
     out
 }

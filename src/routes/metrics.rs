@@ -35,6 +35,8 @@ pub struct Telemetry {
     pub prometheus: bool,
     /// The machine's figures as well.
     pub node: bool,
+    /// What each task uses as well; tasks are asked whenever the metrics are.
+    pub tasks: bool,
     /// The label `host` of all metrics; empty: none.
     pub host: String,
     /// Prefixes of names that are shown (true) or not; the longest that fits decides.

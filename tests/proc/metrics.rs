@@ -1,5 +1,7 @@
 //! What a real agent tells of itself to collectors.
 
+#![expect(clippy::disallowed_methods, reason = "time is to pass")]
+
 use serde_json::{Value, json};
 
 use super::agent::{Agent, shell_job};
@@ -14,10 +16,11 @@ fn value(text: &str, begin: &str) -> Option<f64> {
 fn counters_gauges_and_histograms() {
     let telemetry = json!({
         "prometheus_metrics": true, "publish_node_metrics": true, "use_node_name": true,
+        "publish_allocation_metrics": true,
         "in_memory_collection_interval": "1s", "prefix_filter": ["-nomad.nomad.heartbeat"],
     });
     let agent = Agent::with("metrics", &json!({ "telemetry": telemetry }));
-    agent.put("/v1/jobs", &shell_job("web", "service", 2, "exec sleep 600"));
+    agent.put("/v1/jobs", &shell_job("web", "service", 2, "while :; do :; done"));
     agent.until("two running", |a| {
         a.allocs("web").iter().filter(|x| x["ClientStatus"] == "running").count() == 2
     });
@@ -47,6 +50,8 @@ fn counters_gauges_and_histograms() {
         ("nomad_client_allocations_running{datacenter=\"dc1\",node_class=\"none\"", 2.0),
         ("nomad_client_tasks_running{", 2.0),
         ("nomad_client_allocated_cpu{", 20.0),
+        ("nomad_client_allocs_cpu_allocated{alloc_id=", 10.0),
+        ("nomad_client_allocs_memory_allocated{alloc_id=", f64::from(10 << 20)),
         ("nomad_client_allocated_memory{", 20.0),
     ] {
         assert_eq!(value(&text, begin), Some(want), "{begin}\n{text}");
@@ -57,6 +62,7 @@ fn counters_gauges_and_histograms() {
         "nomad_raft_commitTime_count{",
         "nomad_client_unallocated_cpu{",
         "nomad_client_host_memory_total{",
+        "nomad_client_allocs_memory_rss{alloc_id=",
         "nomad_client_uptime{",
         "nomad_client_host_disk_size{",
         "process_resident_memory_bytes{",
@@ -71,6 +77,12 @@ fn counters_gauges_and_histograms() {
     }
     assert!(value(&text, "nomad_client_host_cpu_idle{cpu=\"cpu0\"").is_some());
     assert!(!text.contains("heartbeat"), "filtered");
+    // Rates need some time between two questions.
+    agent.until("time that tasks have spent", |a| {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let text = a.get("/v1/metrics?format=prometheus").text();
+        value(&text, "nomad_client_allocs_cpu_user{alloc_id=").is_some_and(|v| v > 0.0)
+    });
     // Buckets rise to the count, and writes are told from reads.
     let count = value(&text, "vardo_http_write_seconds_count{").expect("a count");
     let all = "vardo_http_write_seconds_bucket{host=\"metrics\",le=\"+Inf\"}";
