@@ -274,3 +274,46 @@ pub(super) const TALKS: usize = 1 << 49;
 fn token(key: Key) -> Token {
     Token(TALKS | key.index as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn talk() -> Talk {
+        let (stream, _) = UnixStream::pair().unwrap();
+        Talk {
+            task: ("a".to_owned(), "t".to_owned()),
+            handle: Handle::default(),
+            stream,
+            lines: Lines::default(),
+            out: Vec::new(),
+            proto: 0,
+            held: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// An executor of an earlier version would end the conversation, and the task be given up.
+    #[test]
+    fn scripts_are_for_executors_that_know_them() {
+        let run = ExecutorCmd::Run {
+            id: "check".to_owned(),
+            command: "x".to_owned(),
+            args: Vec::new(),
+            timeout_ns: 1,
+        };
+        for proto in [PROTO_RUN - 1, PROTO_RUN] {
+            let (mut talk, mut out) = (talk(), Vec::new());
+            talk.say(&run, &mut out);
+            talk.say(&ExecutorCmd::Stats { token: 1 }, &mut out);
+            let stats = talk.out.clone();
+            assert!(out.is_empty() && !stats.is_empty(), "it waits for the greeting");
+            talk.heard(ExecutorEvent::Hello { proto, pid: 1 }, &mut out);
+            let refused = out.iter().any(|input| {
+                matches!(input, ClientInput::Executor(_, ExecutorEvent::Ran { id, error, .. })
+                    if id == "check" && error.contains("earlier version"))
+            });
+            assert_eq!((refused, talk.out == stats), (proto < PROTO_RUN, proto < PROTO_RUN));
+        }
+    }
+}
