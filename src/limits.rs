@@ -217,5 +217,7 @@ pub const TOKEN_TTL_MIN_NS: i64 = 60 * 1_000_000_000;
 pub const TOKEN_TTL_MAX_NS: i64 = 24 * 3600 * 1_000_000_000;
 /// How long a one-time token is valid, in nanoseconds. Source: the API.
 pub const ONE_TIME_TOKEN_NS: i64 = 600 * 1_000_000_000;
+/// Longest token of an identity provider, in bytes. More → 401.
+pub const JWT_BYTES_MAX: usize = 64 << 10;
 /// Holders of tokens, and unions of policies, that are remembered. More → all are found out anew.
 pub const ACL_CACHED_MAX: usize = 1024;

@@ -30,6 +30,8 @@ const MAPS: &[&str] = &[
     "TaskStates",
     "Tasks",
     "Volumes",
+    "list",
+    "value",
 ];
 
 /// What a selector leads to.

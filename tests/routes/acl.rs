@@ -779,3 +779,110 @@ fn rights_end_with_what_gave_them() {
     s.manage("DELETE", "/v1/acl/policy/p", &Value::Null);
     assert_eq!(read(&mut s), 403);
 }
+
+/// Tokens of an identity provider: those that its keys signed, for this audience, now; rules turn
+/// their claims into policies, roles or the right to manage (number 67).
+#[test]
+fn people_log_in_with_tokens_of_their_provider() {
+    let data: Value = serde_json::from_str(include_str!("../data/acl/jwt.json")).unwrap();
+    let mut s = guarded("acl-login");
+    s.policy("blue", "node { policy = \"read\" }");
+    s.policy("ops", "agent { policy = \"read\" }");
+    let role = json!({"Name": "ops", "Policies": [{"Name": "ops"}]});
+    s.manage("PUT", "/v1/acl/role", &role);
+    let method = |keys: Vec<&Value>, more: Value| {
+        let mut config = json!({"JWTValidationPubKeys": keys, "BoundAudiences": ["vardo"],
+            "BoundIssuer": ["https://id.example"],
+            "ClaimMappings": {"sub": "user", "/team/name": "team", "age": "age"},
+            "ListClaimMappings": {"groups": "groups"}});
+        for (k, v) in more.as_object().into_iter().flatten() {
+            config[k] = v.clone();
+        }
+        json!({"Name": "m", "Type": "JWT", "TokenLocality": "local", "MaxTokenTTL": "1h",
+            "TokenNameFormat": "${auth_method_name}/${value.user}", "Config": config})
+    };
+    let both = vec![&data["rsa"], &data["ed25519"]];
+    s.manage("PUT", "/v1/acl/auth-method", &method(both.clone(), json!({})));
+    let login = |s: &mut Server, token: &str| {
+        s.token = None;
+        let token = &data["tokens"][token];
+        let body = json!({"AuthMethodName": "m", "LoginToken": token}).to_string();
+        s.ask("PUT", "/v1/acl/login", &body)
+    };
+    let none = login(&mut s, "eddsa");
+    assert_eq!((none.status, text(&none).as_str()), (400, "no role or policy bindings matched"));
+    for rule in [
+        json!({"AuthMethod": "m", "BindType": "policy", "BindName": "${value.team}",
+            "Selector": "value.age == \"42\""}),
+        json!({"AuthMethod": "m", "BindType": "role", "BindName": "ops",
+            "Selector": "\"ops\" in list.groups"}),
+        json!({"AuthMethod": "m", "BindType": "policy", "BindName": "not-there"}),
+        json!({"AuthMethod": "m", "BindType": "policy", "BindName": "${value.missing}"}),
+        json!({"AuthMethod": "m", "BindType": "management", "Selector": "value.user == root"}),
+    ] {
+        s.manage("PUT", "/v1/acl/binding-rule", &rule);
+    }
+    for good in ["rs256", "rs512", "eddsa"] {
+        let a = login(&mut s, good);
+        assert_eq!(a.status, 200, "{good}: {}", text(&a));
+        let token = body_of(&a);
+        assert_eq!(token["Policies"], json!(["blue"]), "{good}");
+        assert_eq!(token["Roles"][0]["Name"], "ops");
+        assert_eq!(
+            (&token["Name"], &token["Type"], &token["ExpirationTTL"], &token["Global"]),
+            (&"m/alice".into(), &"client".into(), &"1h0m0s".into(), &false.into())
+        );
+        let secret = token["SecretID"].as_str().unwrap();
+        assert_eq!(s.get_as(secret, "/v1/nodes").0, 200);
+        assert_eq!(s.get_as(secret, "/v1/agent/self").0, 200);
+        assert!(s.get_as(secret, "/v1/acl/tokens").denied());
+    }
+    for bad in [
+        "expired", "early", "audience", "issuer", "timeless", "stranger", "none", "confused",
+        "crossed", "critical", "changed",
+    ] {
+        let a = login(&mut s, bad);
+        let told = text(&a).starts_with("unable to validate provided token: ");
+        assert!(a.status == 401 && told, "{bad}: {} {}", a.status, text(&a));
+    }
+    let nobody = login(&mut s, "nobody");
+    assert_eq!(nobody.status, 400, "{}", text(&nobody));
+    let root = json!({"AuthMethod": "m", "BindType": "management",
+        "Selector": "value.user == alice"});
+    s.manage("PUT", "/v1/acl/binding-rule", &root);
+    let manager = body_of(&login(&mut s, "eddsa"));
+    assert_eq!((&manager["Type"], &manager["Policies"]), (&"management".into(), &Value::Null));
+    // Keys and algorithms that a method does not name sign for nobody.
+    let only = method(both, json!({"SigningAlgs": ["RS512"]}));
+    s.manage("PUT", "/v1/acl/auth-method/m", &only);
+    for (token, status) in [("rs512", 200), ("rs256", 401), ("eddsa", 401)] {
+        assert_eq!(login(&mut s, token).status, status, "{token}");
+    }
+    s.token = Some(SECRET.to_owned());
+    for (body, want) in [
+        (method(vec![&data["p256"]], json!({})), "only RSA and Ed25519 keys"),
+        (method(vec![&json!("x")], json!({})), "no public key in PEM was found"),
+        (method(vec![], json!({})), "exactly one of"),
+        (method(vec![&data["rsa"]], json!({"JWKSURL": "https://x"})), "exactly one of"),
+        (method(vec![&data["rsa"]], json!({"SigningAlgs": ["HS256"]})), "unsupported algorithm"),
+        (json!({"Name": "n"}), "missing auth method Config"),
+        (json!({"Name": "a b"}), "invalid name 'a b'"),
+    ] {
+        let mut body = body;
+        if body["Name"] == "m" {
+            body["Name"] = "n".into();
+        }
+        let a = s.ask("PUT", "/v1/acl/auth-method", &body.to_string());
+        let right = text(&a).starts_with("auth method 0 invalid: ") && text(&a).contains(want);
+        assert!(a.status == 400 && right, "{want}: {} {}", a.status, text(&a));
+    }
+    for (body, want) in [
+        (json!({}), "invalid login request: 2 errors occurred:"),
+        (json!({"AuthMethodName": "m9", "LoginToken": "x"}), "auth-method \"m9\" not found"),
+    ] {
+        let a = s.ask("PUT", "/v1/acl/login", &body.to_string());
+        assert!(a.status == 400 && text(&a).starts_with(want), "{}", text(&a));
+    }
+    let shown = text(&s.get("/v1/acl/auth-methods"));
+    assert!(!shown.contains("Config") && shown.contains("\"Name\":\"m\""), "{shown}");
+}

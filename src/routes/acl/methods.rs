@@ -1,5 +1,6 @@
 //! Auth methods and binding rules: how people without a token get one.
 
+use super::jwt::{Key, knows};
 use super::{
     DESCRIPTION_MAX, Result, as_it_is, decode, delete, get, invalid, is_name, put as put_row, rows,
     shows, without,
@@ -198,6 +199,14 @@ fn faults(ctx: &Ctx<'_>, m: &AclAuthMethod, ttl: i64) -> Vec<String> {
                 !c.jwks_url.is_empty(),
                 !c.jwt_validation_pub_keys.is_empty(),
             ];
+            for key in c.jwt_validation_pub_keys.iter() {
+                if let Err(why) = Key::parse(key) {
+                    errors.push(format!("invalid config: {why}"));
+                }
+            }
+            for algorithm in c.signing_algs.iter().filter(|a| !knows(a)) {
+                errors.push(format!("invalid config: unsupported algorithm {algorithm:?}"));
+            }
             if given.into_iter().filter(|g| *g).count() != 1 {
                 errors.push(
                     "invalid config: exactly one of OIDCDiscoveryURL, JWKSURL, \

@@ -1,5 +1,7 @@
 //! `/v1/acl/*`: who may do what (contract: acl, section 4).
 
+mod jwt;
+mod login;
 mod methods;
 mod policies;
 mod roles;
@@ -43,7 +45,7 @@ const EXACT: &[(&str, u8, Sub)] = &[
     ("auth-method", WRITE, methods::put),
     ("binding-rules", GET, methods::rules),
     ("binding-rule", WRITE, methods::put_rule),
-    ("login", WRITE, login),
+    ("login", WRITE, login::login),
     ("oidc/auth-url", WRITE, oidc),
     ("oidc/complete-auth", WRITE, oidc),
     ("identity/client-introduction-token", WRITE, introduction),
@@ -85,11 +87,6 @@ pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
         "policy/self" => Err(denied()),
         _ => Err(ApiError::bad("ACL support disabled")),
     }
-}
-
-fn login(ctx: &mut Ctx<'_>, _: &str) -> Result {
-    ctx.open();
-    Err(not_served("Logging in with a token of an identity provider"))
 }
 
 fn oidc(ctx: &mut Ctx<'_>, _: &str) -> Result {

@@ -85,7 +85,7 @@ fn shown(reader: Reader<'_>, mut token: AclToken) -> Result<AclToken> {
     Ok(token)
 }
 
-fn whole(reader: Reader<'_>, row: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn whole(reader: Reader<'_>, row: &[u8]) -> Result<Vec<u8>> {
     Ok(codec::encode(&shown(reader, decode(row)?)?))
 }
 
