@@ -77,7 +77,7 @@ pub fn place(path: &str) -> Place {
     }
 }
 
-/// Every path that is known, by name.
+/// Every path that is known, in byte order.
 pub const ROUTES: &[Route] = &[
     r("/.well-known/jwks.json", Open, keyring::jwks),
     r("/.well-known/openid-configuration", Open, cluster::openid),
@@ -175,21 +175,51 @@ const fn r(path: &'static str, need: Need, run: Handler) -> Route {
 
 /// The route for a decoded path and what lies behind its prefix.
 pub fn find(path: &str) -> Option<(&'static Route, &str)> {
-    let mut best: Option<(&'static Route, &str)> = None;
-    for route in ROUTES {
-        let rest = if route.path.ends_with('/') {
-            match path.strip_prefix(route.path) {
-                Some(rest) => rest,
-                None => continue,
-            }
-        } else if path == route.path {
-            return Some((route, ""));
-        } else {
-            continue;
-        };
-        if best.is_none_or(|(b, _)| b.path.len() < route.path.len()) {
-            best = Some((route, rest));
+    if let Some(route) = named(path.as_bytes()) {
+        return Some((route, ""));
+    }
+    // Each subtree that the path lies in, the innermost first.
+    let mut end = path.len().min(LONGEST);
+    loop {
+        end = path.as_bytes()[..end].iter().rposition(|b| *b == b'/')?;
+        if let Some(route) = named(&path.as_bytes()[..=end]) {
+            return Some((route, &path[end + 1..]));
         }
     }
-    best
+}
+
+/// The route of just this path.
+fn named(path: &[u8]) -> Option<&'static Route> {
+    let at = ROUTES.binary_search_by(|r| r.path.as_bytes().cmp(path)).ok()?;
+    ROUTES.get(at)
+}
+
+/// No path of a route is longer, in bytes.
+const LONGEST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_stand_in_order_and_are_found() {
+        assert!(ROUTES.is_sorted_by(|a, b| a.path.as_bytes() < b.path.as_bytes()));
+        assert!(ROUTES.iter().all(|r| r.path.len() < LONGEST));
+        for route in ROUTES {
+            assert_eq!(find(route.path).map(|(r, rest)| (r.path, rest)), Some((route.path, "")));
+        }
+        let long = format!("/v1/var/{}", "a/\u{e9}".repeat(2_000));
+        for (path, found) in [
+            ("/v1/job/a/b", Some(("/v1/job/", "a/b"))),
+            ("/v1/node/pool/x/nodes", Some(("/v1/node/pool/", "x/nodes"))),
+            ("/v1/node/pools/x", Some(("/v1/node/", "pools/x"))),
+            (&long, Some(("/v1/var/", &long[8..]))),
+            ("/v1/jobs/", None),
+            ("/v1/unknown", None),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(find(path).map(|(r, rest)| (r.path, rest)), found, "{path}");
+        }
+    }
 }
