@@ -15,6 +15,7 @@ use crate::http::{Method, Query, Request};
 use crate::limits::{MEMBERS_CHECK_NS, SECOND};
 use crate::link::{Event, Id, words};
 use crate::raft::{Change, Input, Member, Members, Message, PeerId, Refusal};
+use crate::routes::cluster::clean_up;
 use crate::routes::table::{Place, place};
 use crate::routes::{Answer, ClusterRequest, ServerInfo};
 use crate::stdx::slab::Key;
@@ -39,6 +40,8 @@ pub(super) struct Cluster {
     pub(super) check_at: u64,
     /// Since when this server is asked to leave.
     leaving: Option<u64>,
+    /// Since when this server leads, mono ns.
+    leads_since: Option<u64>,
     warned: bool,
 }
 
@@ -47,6 +50,24 @@ impl Cluster {
         let promise = promise.and_then(|b| b.try_into().ok()).unwrap_or_default();
         Self { expect, promise, ..Self::default() }
     }
+}
+
+/// How often dead servers are looked at, in nanoseconds.
+const DEAD_CHECK_NS: u64 = SECOND;
+
+/// The dead server that may go: a learner, or a voter where the cluster then bears more failures
+/// than it does with its dead. The reference also lets a third server go that is merely switched
+/// off. That gains nothing, two of two are needed then as two of three were before, and it loses
+/// the cluster when the second goes while the third comes back: what boxes in a cupboard do.
+fn superfluous(members: &Members, dead: &[PeerId], min_quorum: usize) -> Option<PeerId> {
+    if let Some(learner) = dead.iter().find(|id| !members.is_voter(**id)) {
+        return Some(*learner);
+    }
+    let voters = members.voters().count();
+    let alive = voters - dead.len();
+    let bears = |voters: usize| alive.checked_sub(voters / 2 + 1);
+    let left = alive.max(min_quorum.min(voters));
+    (left < voters && bears(left) > bears(voters)).then(|| dead.first().copied()).flatten()
 }
 
 /// How long a server waits to be let go, in nanoseconds.
@@ -274,6 +295,9 @@ impl Core {
         if !self.info.server {
             return;
         }
+        if !self.consensus.leads() {
+            self.cluster.leads_since = None;
+        }
         if self.consensus.is_fresh() {
             self.begin();
             if self.cluster.expect > 1 {
@@ -316,6 +340,9 @@ impl Core {
                 break;
             }
         }
+        if wanted.is_none() {
+            wanted = self.clean_up(now, reader);
+        }
         let Some(change) = wanted else { return };
         self.cluster.check_at = now.mono_ns + MEMBERS_CHECK_NS;
         let what = format!("{change:?}");
@@ -323,6 +350,28 @@ impl Core {
             Ok(_) => log::info!("membership: {what}"),
             Err(e) => log::debug!("membership: {what}: {e}"),
         }
+    }
+
+    /// A dead server that is to be taken out of the cluster (autopilot's `CleanupDeadServers`).
+    fn clean_up(&mut self, now: Now, reader: Reader<'_>) -> Option<Change> {
+        let since = *self.cluster.leads_since.get_or_insert(now.mono_ns);
+        let raft = self.consensus.raft();
+        let (_, members) = raft.members()?;
+        let mut gone = Vec::new();
+        for id in members.0.keys().filter(|id| **id != raft.id()) {
+            match self.mesh.server(*id) {
+                Some(known) if known.alive() => {}
+                known => gone.push((*id, known.map_or(since, |k| k.since_mono_ns.max(since)))),
+            }
+        }
+        if gone.is_empty() {
+            return None;
+        }
+        self.cluster.check_at = self.cluster.check_at.min(now.mono_ns + DEAD_CHECK_NS);
+        let rules = clean_up(reader).ok().filter(|rules| rules.on)?;
+        gone.retain(|(_, at)| now.mono_ns.saturating_sub(*at) >= rules.after_ns);
+        let dead: Vec<PeerId> = gone.iter().map(|(id, _)| *id).collect();
+        superfluous(members, &dead, rules.min_quorum).map(Change::Remove)
     }
 
     /// A request about the cluster itself.
@@ -669,4 +718,40 @@ pub(super) fn socket_address(text: &str, port: u16) -> Result<SocketAddr, String
     text.parse::<SocketAddr>()
         .or_else(|_| text.trim_matches(['[', ']']).parse().map(|ip| SocketAddr::new(ip, port)))
         .map_err(|_| format!("{text:?} is not an address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_servers_go_where_that_makes_the_cluster_safer() {
+        // Voters, dead among them, smallest number of voters; whether one goes.
+        for (voters, dead, least, goes) in [
+            (1, 0, 0, false),
+            (3, 0, 0, false),
+            // Two of two are needed afterwards, as two of three are before.
+            (3, 1, 0, false),
+            (4, 1, 0, true),
+            (4, 1, 4, false),
+            (5, 1, 0, false),
+            (5, 2, 0, true),
+            (5, 2, 5, false),
+            (5, 2, 3, true),
+            (6, 2, 0, true),
+            (7, 3, 0, true),
+            // Without a majority nothing can be changed anyway; what is left would not be one.
+            (3, 2, 0, true),
+        ] {
+            let member = |n: u128| (PeerId(n), Member { address: n.to_string(), voter: true });
+            let members = Members((1..=voters).map(member).collect());
+            let dead: Vec<PeerId> = (1..=dead).map(PeerId).collect();
+            let found = superfluous(&members, &dead, least);
+            assert_eq!(found.is_some(), goes, "{voters} {dead:?} {least}");
+        }
+        let learner = (PeerId(2), Member { address: String::new(), voter: false });
+        let mut members = Members::lone(PeerId(1), "a".to_owned());
+        members.0.extend([learner]);
+        assert_eq!(superfluous(&members, &[PeerId(2)], 0), Some(PeerId(2)));
+    }
 }

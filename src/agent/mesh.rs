@@ -44,6 +44,8 @@ pub(super) struct Known {
     pub(super) left: bool,
     /// Wall time at which it last came or went.
     pub(super) since_ns: i64,
+    /// The same on the monotonic clock.
+    pub(super) since_mono_ns: u64,
 }
 
 impl Known {
@@ -310,8 +312,9 @@ impl Mesh {
                 self.close(old, now);
             }
         }
-        let (link, since_ns) = (Some(key), now.wall_ns);
-        let known = Known { hello: hello.clone(), link, left: false, since_ns };
+        let (since_ns, since_mono_ns) = (now.wall_ns, now.mono_ns);
+        let (hello_of, link) = (hello.clone(), Some(key));
+        let known = Known { hello: hello_of, link, left: false, since_ns, since_mono_ns };
         self.servers.insert(hello.server, known);
         if let Ok(address) = hello.rpc.parse::<SocketAddr>() {
             self.calls.remove(&address);
@@ -346,7 +349,7 @@ impl Mesh {
         {
             log::info!("link to {} is down", hello.name);
             server = hello.server;
-            known.since_ns = now.wall_ns;
+            (known.since_ns, known.since_mono_ns) = (now.wall_ns, now.mono_ns);
             self.changed = true;
             if let (false, Ok(address)) = (known.left, known.hello.rpc.parse()) {
                 self.call(address, None, now);

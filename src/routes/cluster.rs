@@ -8,7 +8,7 @@ use crate::command::{Applied, Command};
 use crate::http::{Method, Query};
 use crate::stdx::json::records;
 use crate::stdx::{duration, json as codec};
-use crate::store::Table;
+use crate::store::{Reader, StoreError, Table};
 
 type Result = std::result::Result<Outcome, ApiError>;
 
@@ -101,6 +101,30 @@ impl Autopilot {
             self.enable_custom_upgrades,
         )
     }
+}
+
+/// What autopilot does about servers that are dead.
+pub struct CleanUp {
+    /// They are taken out of the cluster at all.
+    pub on: bool,
+    /// As many voters stay.
+    pub min_quorum: usize,
+    /// How long a server must be gone, in nanoseconds: as long as a new one must be stable.
+    pub after_ns: u64,
+}
+
+/// # Errors
+/// Those of the store.
+pub fn clean_up(reader: Reader<'_>) -> std::result::Result<CleanUp, StoreError> {
+    let row = reader.row(Table::Operator, b"autopilot")?;
+    let stored = row.and_then(|r| codec::decode(r.json).ok());
+    let config: Autopilot = stored.unwrap_or_else(Autopilot::initial);
+    let after = duration::parse(&config.server_stabilization_time).unwrap_or(0);
+    Ok(CleanUp {
+        on: config.cleanup_dead_servers,
+        min_quorum: usize::try_from(config.min_quorum).unwrap_or(usize::MAX),
+        after_ns: u64::try_from(after).unwrap_or(0),
+    })
 }
 
 /// `/v1/operator/autopilot/configuration`

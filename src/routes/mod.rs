@@ -13,7 +13,7 @@ pub mod answer;
 mod auth;
 mod client_alloc;
 mod client_fs;
-mod cluster;
+pub mod cluster;
 mod deployments;
 mod evals;
 mod events;

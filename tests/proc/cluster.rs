@@ -238,6 +238,35 @@ fn one_server_grows_to_three_and_shrinks_again() {
 }
 
 #[test]
+fn a_fourth_server_that_died_is_taken_out_and_may_come_back() {
+    let mut agents = three("dead", &json!({}));
+    let ports: Vec<u16> = agents.iter().map(|a| a.serf).collect();
+    let mut fourth = prepared("late", 0, &ports, &json!({}));
+    fourth.spawn();
+    let voters = |a: &Agent| {
+        let answer = a.get("/v1/operator/raft/configuration").json();
+        let list = answer["Servers"].as_array().cloned().unwrap_or_default();
+        list.iter().filter(|s| s["Voter"] == true).count()
+    };
+    agents[0].until("four voters", |a| voters(a) == 4);
+    let rules = json!({ "CleanupDeadServers": true, "ServerStabilizationTime": "500ms" });
+    assert_eq!(agents[0].put("/v1/operator/autopilot/configuration", &rules).status, 200);
+    fourth.kill();
+    agents[0].until("three voters", |a| voters(a) == 3);
+    // Of three servers none goes: two of two would be no better than two of three.
+    let leader = leader(&agents, &[0, 1, 2]);
+    let other = (leader + 1) % 3;
+    agents[other].kill();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(voters(&agents[leader]), 3);
+    fourth.spawn();
+    agents[leader].until("four voters again", |a| voters(a) == 4);
+    // Now the one that is still dead can be spared.
+    agents[leader].until("three voters again", |a| voters(a) == 3);
+    assert_eq!(write(&fourth, "late").expect("an answer").status, 200);
+}
+
+#[test]
 fn a_client_apart_runs_jobs_while_leaders_come_and_go() {
     let mut agents = three("apart", &json!({}));
     let more = json!({
