@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::command::{Applied, Command};
 use crate::limits::{LOG_ENTRIES_KEPT, LOG_ENTRIES_TRIMMED};
 use crate::raft::{
-    Bounds, Config, Effects, Entry, EntryKind, HardState, Input, LogRead, Members, Message, PeerId,
-    Raft, Refusal, Role, Start,
+    Bounds, Config, Effects, Entry, EntryKind, HardState, Input, LogRead, Members, Message, Pace,
+    PeerId, Raft, Refusal, Role, Start,
 };
 use crate::routes::RaftInfo;
 use crate::stdx::{Now, json, uuid};
@@ -23,6 +23,7 @@ pub(super) type Outgoing = (PeerId, Message);
 
 pub(super) struct Consensus {
     raft: Raft,
+    pace: Pace,
     /// Of this turn; the next commit carries them out.
     effects: Effects,
     /// First entry of the log on disk.
@@ -49,12 +50,13 @@ impl Consensus {
             applied: reader.index(),
             members: reader.note(MEMBERS).map_err(text)?.unwrap_or_default(),
         };
+        let pace = Pace::new(&config);
         let raft = Raft::new(id, start, config).map_err(|e| e.to_string())?;
         let cluster = reader.note(CLUSTER).map_err(text)?.and_then(|b| b.try_into().ok());
         let (effects, first) = (Effects::default(), bounds.first);
         let cluster_stored = cluster.is_some();
         let cluster = cluster.unwrap_or_default();
-        Ok(Self { raft, effects, first, last_term, cluster, cluster_stored })
+        Ok(Self { raft, pace, effects, first, last_term, cluster, cluster_stored })
     }
 
     pub(super) fn raft(&self) -> &Raft {
@@ -96,6 +98,14 @@ impl Consensus {
         if self.cluster != id {
             self.cluster = id;
             self.cluster_stored = false;
+        }
+    }
+
+    /// A turn of the loop took so long, in nanoseconds.
+    pub(super) fn turn_took(&mut self, ns: u64) {
+        if let Some((heartbeat_ns, election_ns)) = self.pace.took(ns) {
+            log::info!("an election now waits for {} ms", election_ns / 1_000_000);
+            self.raft.set_times(heartbeat_ns, election_ns);
         }
     }
 

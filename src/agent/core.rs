@@ -199,6 +199,13 @@ impl Core {
         !self.proposals.is_empty()
     }
 
+    /// A turn took so long, in nanoseconds. A lone server has nobody to wait for.
+    pub(super) fn turn_took(&mut self, ns: u64) {
+        if !self.is_alone() {
+            self.consensus.turn_took(ns);
+        }
+    }
+
     /// Clients wait for this turn's commit.
     pub(super) fn has_writers(&self) -> bool {
         self.proposals.iter().any(|p| matches!(p.waiter, Waiter::Http(..)))

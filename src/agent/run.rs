@@ -102,6 +102,7 @@ impl Loop {
             }
             let took = clock::mono_ns().saturating_sub(now.mono_ns);
             self.front.meters.turn_ends(took);
+            self.core.turn_took(took);
             if took > LATE_TURN_NS {
                 log::warn!("a turn of the loop took {} ms", took / 1_000_000);
             }

@@ -20,6 +20,7 @@ mod election;
 mod log;
 mod membership;
 mod message;
+mod pace;
 mod progress;
 mod quorum;
 mod read;
@@ -37,6 +38,7 @@ use read::Reads;
 
 pub use config::{Change, MEMBERS_MAX, Member, Members};
 pub use message::{Body, Message, WireError};
+pub use pace::Pace;
 pub use types::*;
 
 /// So many elections in a row are begun soon after the link to a leader broke.
