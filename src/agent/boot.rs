@@ -13,6 +13,7 @@ use super::core::Core;
 use super::facts;
 use super::front::Front;
 use super::mesh::Mesh;
+use super::recover::recover;
 use super::run::{Leave, Loop};
 use super::tasks::Tasks;
 use super::wires::Wires;
@@ -51,6 +52,10 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     let options = Options { allocate: fs::allocate, sync, ..Options::default() };
     let mut store = Store::open(&dir, options).map_err(|e| format!("{}: {e}", dir.display()))?;
     let identity = identities(&mut store, &mut entropy).map_err(|e| e.to_string())?;
+    let id = peer_id(&identity.server).ok_or("the server's id is damaged")?;
+    if config.server.enabled {
+        recover(&config.data_dir, &mut store, id)?;
+    }
     let poll = Poll::new().map_err(|e| e.to_string())?;
     let signals = Signals::for_agent().map_err(|e| e.to_string())?;
     let front = Front::new(
@@ -68,7 +73,6 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     });
     let snap = store.snap().map_err(|e| e.to_string())?;
     let raft_config = raft_config(config, &mut entropy);
-    let id = peer_id(&identity.server).ok_or("the server's id is damaged")?;
     let consensus = Consensus::open(snap.reader(), id, raft_config.clone())?;
     let mesh = mesh(config, &identity, &consensus, &mut entropy);
     let promise = snap.reader().local(cluster::PROMISE).map_err(|e| e.to_string())?;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::command::{Applied, Command};
 use crate::limits::{LOG_ENTRIES_KEPT, LOG_ENTRIES_TRIMMED};
 use crate::raft::{
-    Bounds, Config, Effects, Entry, EntryKind, HardState, Input, LogRead, Members, Message, Pace,
-    PeerId, Raft, Refusal, Role, Start,
+    self, Bounds, Config, Effects, Entry, EntryKind, HardState, Input, LogRead, Members, Message,
+    Pace, PeerId, Raft, Refusal, Role, Start,
 };
 use crate::routes::RaftInfo;
 use crate::stdx::{Now, json, uuid};
@@ -57,6 +57,24 @@ impl Consensus {
         let cluster_stored = cluster.is_some();
         let cluster = cluster.unwrap_or_default();
         Ok(Self { raft, pace, effects, first, last_term, cluster, cluster_stored })
+    }
+
+    /// The membership in force as it is stored.
+    ///
+    /// # Errors
+    /// A sentence, where it cannot be read.
+    pub(super) fn members(reader: Reader<'_>) -> Result<Members, String> {
+        let stored = reader.note(MEMBERS).map_err(|e| e.to_string())?.unwrap_or_default();
+        raft::stored_members(stored).map_err(|e| e.to_string())
+    }
+
+    /// Puts another membership into force, whatever the log says.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn put_members(batch: &mut Batch<'_>, members: &Members) -> Result<(), StoreError> {
+        let last = batch.reader().log_bounds()?.last;
+        batch.put_note(MEMBERS, &raft::forced_members(last, members.clone()))
     }
 
     pub(super) fn raft(&self) -> &Raft {

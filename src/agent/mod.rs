@@ -18,6 +18,7 @@ mod long_list;
 mod mesh;
 mod metrics;
 mod probes;
+mod recover;
 mod relay;
 mod remote;
 mod run;

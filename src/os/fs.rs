@@ -2,7 +2,7 @@
 //! with exact modes, trees.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
@@ -43,6 +43,28 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 #[must_use]
 pub fn allocate(file: &File, len: u64) -> bool {
     linux::allocate(file.as_raw_fd(), len).is_ok()
+}
+
+/// The bytes of a file that holds no more than `most`.
+///
+/// # Errors
+/// Those of the system; `FileTooLarge`.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut out)?;
+    if out.len() as u64 > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(out)
+}
+
+/// Gives a file another name in the same file system, for good.
+///
+/// # Errors
+/// Those of the system.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    to.parent().map_or(Ok(()), sync_dir)
 }
 
 /// Makes the names in a directory durable.

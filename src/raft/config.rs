@@ -96,6 +96,20 @@ pub enum Change {
     Address(PeerId, String),
 }
 
+/// The membership in force of those that are stored; empty where there is none.
+///
+/// # Errors
+/// For bytes that are none.
+pub fn stored_members(bytes: &[u8]) -> Result<Members, WireError> {
+    let history = History::decode(bytes)?;
+    Ok(history.current().map(|(_, members)| members.clone()).unwrap_or_default())
+}
+
+/// What to store so that from `index` on a membership is in force that no entry brought.
+pub fn forced_members(index: Index, members: Members) -> Vec<u8> {
+    History(vec![(index, members)]).encode()
+}
+
 /// Memberships by the index of their entry: the last committed one, then those that a truncation
 /// could still take back. The last one is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -36,7 +36,7 @@ use log::Tail;
 use progress::Progress;
 use read::Reads;
 
-pub use config::{Change, MEMBERS_MAX, Member, Members};
+pub use config::{Change, MEMBERS_MAX, Member, Members, forced_members, stored_members};
 pub use message::{Body, Message, WireError};
 pub use pace::Pace;
 pub use types::*;

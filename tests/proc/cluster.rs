@@ -267,6 +267,37 @@ fn a_fourth_server_that_died_is_taken_out_and_may_come_back() {
 }
 
 #[test]
+fn what_is_left_of_a_cluster_goes_on_as_its_operator_says() {
+    let mut agents = three("lost", &json!({}));
+    agents[0].until("a key", |a| write(a, "kept").is_some_and(|w| w.status == 200));
+    let list = agents[0].get("/v1/operator/raft/configuration").json();
+    let own = format!("127.0.0.1:{}", agents[0].rpc);
+    let servers = list["Servers"].as_array().expect("a list");
+    let server = servers.iter().find(|s| s["Address"] == own).expect("this server");
+    let id = server["ID"].clone();
+    agents[0].until("the write", |a| paths(a).contains("kept"));
+    for agent in agents.iter_mut() {
+        agent.kill();
+    }
+    let dir = agents[0].dir.join("data/server/raft");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = dir.join("peers.json");
+    // A file that makes no sense keeps the server from starting.
+    std::fs::write(&file, r#"["127.0.0.1:1"]"#).expect("a file");
+    agents[0].spawn();
+    let why = "has no id that is known";
+    agents[0].until("the end", |a| a.log().contains(why));
+    agents[0].kill();
+    let peers = json!([{ "id": id, "address": own, "non_voter": false }]);
+    std::fs::write(&file, peers.to_string()).expect("a file");
+    agents[0].spawn();
+    agents[0].until("a leader", |a| leader_of(a) == Some(a.rpc));
+    assert!(paths(&agents[0]).contains("kept"));
+    assert_eq!(write(&agents[0], "after").expect("an answer").status, 200);
+    assert!(!file.exists(), "the file is used up");
+}
+
+#[test]
 fn a_client_apart_runs_jobs_while_leaders_come_and_go() {
     let mut agents = three("apart", &json!({}));
     let more = json!({
