@@ -1,9 +1,7 @@
 //! What a set of policies allows.
 
-use std::collections::BTreeMap;
-
-use super::policy::{Policy, Rule};
-use super::{Caps, DENY, Names, bits, glob, ns, operator, pool, var, volume};
+use super::policy::Policy;
+use super::{Caps, DENY, bits, glob, ns, operator, pool, var, volume};
 
 /// How far a right over something that is not divided further goes, in the order in which one
 /// policy wins over another.
@@ -35,32 +33,28 @@ impl Level {
     }
 }
 
-/// Rights by name: one of the very name wins, else the closest pattern.
+/// Rights by name, in the order of the names. Sorted lists, as they are read far more often than
+/// they are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Named {
-    exact: BTreeMap<String, Caps>,
-    patterns: BTreeMap<String, Caps>,
-}
+struct Rules(Vec<(String, Caps)>);
 
-impl Named {
-    fn add(&mut self, rule: &Rule, names: Names) {
-        let to = if rule.name.contains('*') { &mut self.patterns } else { &mut self.exact };
-        unite(to.entry(rule.name.clone()).or_default(), bits(names, &rule.capabilities));
+impl Rules {
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(n, _)| n.as_str().cmp(name))
     }
 
-    fn get(&self, name: &str) -> Caps {
-        if let Some(caps) = self.exact.get(name) {
-            return *caps;
+    /// What two policies say of the same name: all of it, unless one denies.
+    fn unite(&mut self, name: String, more: Caps) {
+        let at = self.place(&name).unwrap_or_else(|at| {
+            self.0.insert(at, (name, 0));
+            at
+        });
+        if let Some((_, caps)) = self.0.get_mut(at) {
+            unite(caps, more);
         }
-        closest(self.patterns.iter().map(|(p, c)| (p.as_str(), *c)), name).unwrap_or(0)
-    }
-
-    fn all(&self) -> impl Iterator<Item = Caps> {
-        self.exact.values().chain(self.patterns.values()).copied()
     }
 }
 
-/// What two policies say of the same name: all of it, unless one denies.
 fn unite(caps: &mut Caps, more: Caps) {
     *caps |= more;
     if *caps & DENY != 0 {
@@ -68,21 +62,52 @@ fn unite(caps: &mut Caps, more: Caps) {
     }
 }
 
-/// The rights of the pattern that is closest to a name: that which leaves the least to its stars.
-fn closest<'a>(patterns: impl Iterator<Item = (&'a str, Caps)>, name: &str) -> Option<Caps> {
-    let mut best: Option<(usize, Caps)> = None;
-    for (pattern, caps) in patterns {
-        if !glob(pattern, name) {
-            continue;
-        }
-        let stars = pattern.matches('*').count();
-        // A fitting pattern is longer than the name by its stars at most.
-        let distance = (name.len() + stars).saturating_sub(pattern.len());
-        if best.is_none_or(|(d, _)| distance < d) {
-            best = Some((distance, caps));
-        }
+/// Rights by name: one of the very name wins, else the closest pattern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Named {
+    exact: Rules,
+    patterns: Rules,
+}
+
+impl Named {
+    fn add(&mut self, name: String, caps: Caps) {
+        let to = if name.contains('*') { &mut self.patterns } else { &mut self.exact };
+        to.unite(name, caps);
     }
-    best.map(|(_, caps)| caps)
+
+    fn get(&self, name: &str) -> Caps {
+        if let Ok(at) = self.exact.place(name) {
+            return self.exact.0.get(at).map_or(0, |(_, caps)| *caps);
+        }
+        // The closest is that which leaves the least to its stars.
+        let mut best: Option<(usize, Caps)> = None;
+        for (pattern, caps) in &self.patterns.0 {
+            if !glob(pattern, name) {
+                continue;
+            }
+            let stars = pattern.bytes().filter(|b| *b == b'*').count();
+            // A fitting pattern is longer than the name by its stars at most.
+            let distance = (name.len() + stars).saturating_sub(pattern.len());
+            if best.is_none_or(|(d, _)| distance < d) {
+                best = Some((distance, *caps));
+            }
+        }
+        best.map_or(0, |(_, caps)| caps)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(String, Caps)> {
+        self.exact.0.iter().chain(&self.patterns.0)
+    }
+
+    /// Whether any of the capabilities is given for any name.
+    fn any(&self, any_of: Caps) -> bool {
+        self.all().any(|(_, caps)| caps & any_of != 0)
+    }
+}
+
+/// Namespace and path of a variable as one name.
+fn of_both(namespace: &str, path: &str) -> String {
+    [namespace, "\0", path].concat()
 }
 
 /// The union of policies.
@@ -91,8 +116,8 @@ pub struct Acl {
     namespaces: Named,
     pools: Named,
     volumes: Named,
-    /// By namespace and path; either may be a pattern.
-    variables: BTreeMap<(String, String), Caps>,
+    /// By namespace and path, either of which may be a pattern.
+    variables: Named,
     agent: Level,
     node: Level,
     operator: Level,
@@ -113,17 +138,18 @@ impl Acl {
 
     fn add(&mut self, policy: &Policy) {
         for rule in &policy.namespaces {
-            self.namespaces.add(rule, ns::NAMES);
             for (path, caps) in rule.variables.iter().flatten() {
-                let at = (rule.name.clone(), path.clone());
-                unite(self.variables.entry(at).or_default(), bits(var::NAMES, caps));
+                self.variables.add(of_both(&rule.name, path), bits(var::NAMES, caps));
             }
         }
-        for rule in &policy.node_pools {
-            self.pools.add(rule, pool::NAMES);
-        }
-        for rule in &policy.host_volumes {
-            self.volumes.add(rule, volume::NAMES);
+        for (to, rules, names) in [
+            (&mut self.namespaces, &policy.namespaces, ns::NAMES),
+            (&mut self.pools, &policy.node_pools, pool::NAMES),
+            (&mut self.volumes, &policy.host_volumes, volume::NAMES),
+        ] {
+            for rule in rules {
+                to.add(rule.name.clone(), bits(names, &rule.capabilities));
+            }
         }
         for (level, text) in [
             (&mut self.agent, &policy.agent),
@@ -142,7 +168,7 @@ impl Acl {
     /// Whether any of the capabilities is given in a namespace. For `*`: in any that is named.
     pub fn namespace(&self, name: &str, any_of: Caps) -> bool {
         if name == "*" {
-            return self.namespaces.all().any(|caps| caps & any_of != 0);
+            return self.namespaces.any(any_of);
         }
         self.namespaces.get(name) & any_of != 0
     }
@@ -158,7 +184,7 @@ impl Acl {
 
     /// Whether a capability is given for any pool.
     pub fn any_node_pool(&self, any_of: Caps) -> bool {
-        self.pools.all().any(|caps| caps & any_of != 0)
+        self.pools.any(any_of)
     }
 
     pub fn host_volume(&self, name: &str, any_of: Caps) -> bool {
@@ -168,31 +194,14 @@ impl Acl {
     /// Whether a capability for a variable is given. The pair of names counts as one text: one
     /// that names both wins over patterns.
     pub fn variable(&self, namespace: &str, path: &str, cap: Caps) -> bool {
-        self.variable_rule(namespace, path) & cap != 0
-    }
-
-    fn variable_rule(&self, namespace: &str, path: &str) -> Caps {
-        if self.variables.is_empty() {
-            return 0;
-        }
-        if let Some(caps) = self.variables.get(&(namespace.to_owned(), path.to_owned())) {
-            return *caps;
-        }
-        let whole = |ns: &str, path: &str| format!("{ns}\0{path}");
-        let patterns: Vec<(String, Caps)> = self
-            .variables
-            .iter()
-            .filter(|((ns, path), _)| ns.contains('*') || path.contains('*'))
-            .map(|((ns, path), caps)| (whole(ns, path), *caps))
-            .collect();
-        let patterns = patterns.iter().map(|(text, caps)| (text.as_str(), *caps));
-        closest(patterns, &whole(namespace, path)).unwrap_or(0)
+        self.variables.get(&of_both(namespace, path)) & cap != 0
     }
 
     /// Whether any variable of a namespace could be touched so; for `*`: of any namespace.
     pub fn any_variable(&self, namespace: &str, cap: Caps) -> bool {
-        self.variables.iter().any(|((ns, _), caps)| {
-            caps & cap != 0 && (namespace == "*" || ns == namespace || glob(ns, namespace))
+        self.variables.all().any(|(name, caps)| {
+            let ns = name.split('\0').next().unwrap_or_default();
+            caps & cap != 0 && (namespace == "*" || glob(ns, namespace))
         })
     }
 

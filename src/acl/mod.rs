@@ -9,7 +9,7 @@ mod hcl1;
 mod policy;
 
 pub use compiled::{Acl, Level};
-pub use policy::{Block, Policy};
+pub use policy::Policy;
 
 /// Capabilities that can be given: each is the bit of its place. The first of every kind is `deny`.
 pub type Names = &'static [&'static str];

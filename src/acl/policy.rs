@@ -1,7 +1,5 @@
 //! Policies: from text to rules, with the texts of the API for what is wrong.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value as Json, json};
 
 use super::hcl1::{self, Item, Value};
@@ -38,12 +36,23 @@ pub struct Policy {
     pub(super) extra: Vec<String>,
 }
 
-/// The kinds of blocks that have a name: their key, what they grant, and what their errors say.
+/// The kinds of blocks that have a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Block {
+pub(super) enum Block {
     Namespace,
     NodePool,
     HostVolume,
+}
+
+impl Block {
+    /// Its key.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::NodePool => "node_pool",
+            Self::HostVolume => "host_volume",
+        }
+    }
 }
 
 type Result<T, E = String> = std::result::Result<T, E>;
@@ -80,69 +89,44 @@ impl Policy {
     }
 
     fn check_and_expand(&mut self) -> Result<()> {
-        for rule in &mut self.namespaces {
-            check_name(Block::Namespace, rule)?;
-            check_rule(rule, Block::Namespace)?;
-            check_variables(rule)?;
-            expand(rule, ns_policy(&rule.policy));
-            derive(rule);
+        for (block, rules) in [
+            (Block::Namespace, &mut self.namespaces),
+            (Block::NodePool, &mut self.node_pools),
+            (Block::HostVolume, &mut self.host_volumes),
+        ] {
+            for rule in rules {
+                check_name(block, rule)?;
+                check_rule(rule, block)?;
+                check_variables(rule)?;
+                expand(rule, block.name());
+                if block == Block::Namespace {
+                    derive(rule);
+                }
+            }
         }
-        for rule in &mut self.node_pools {
-            check_name(Block::NodePool, rule)?;
-            check_rule(rule, Block::NodePool)?;
-            let expansion = match rule.policy.as_str() {
-                "read" => &["read"][..],
-                "write" => &["delete", "read", "write"],
-                "deny" => &["deny"],
-                _ => &[],
+        for (what, policy) in [
+            ("agent", &self.agent),
+            ("node", &self.node),
+            ("quota", &self.quota),
+            ("plugin", &self.plugin),
+        ] {
+            let Some(policy) = policy else { continue };
+            let fits = match what {
+                "plugin" => policy == "list" || (is_policy(policy) && policy != "scale"),
+                _ => is_policy(policy),
             };
-            expand(rule, expansion);
-        }
-        for rule in &mut self.host_volumes {
-            check_name(Block::HostVolume, rule)?;
-            check_rule(rule, Block::HostVolume)?;
-            let expansion = match rule.policy.as_str() {
-                "read" => &["mount-readonly"][..],
-                "write" => &["mount-readonly", "mount-readwrite"],
-                "deny" => &["deny"],
-                _ => &[],
-            };
-            expand(rule, expansion);
-        }
-        for (policy, what) in [(&self.agent, "agent"), (&self.node, "node"), (&self.quota, "quota")]
-        {
-            if policy.as_ref().is_some_and(|p| !is_policy(p)) {
+            if !fits {
                 return Err(coarse_fault(what, policy));
             }
         }
-        if self.plugin.as_deref().is_some_and(|p| !["deny", "read", "write", "list"].contains(&p)) {
-            return Err(coarse_fault("plugin", &self.plugin));
-        }
-        if let Some(rule) = &mut self.operator {
-            check_single(rule, "operator", operator::NAMES)?;
-            let expansion = match rule.policy.as_str() {
-                "read" => &["license-read", "keyring-read"][..],
-                "write" => &[
-                    "snapshot-save",
-                    "license-read",
-                    "keyring-rotate",
-                    "keyring-read",
-                    "keyring-delete",
-                ],
-                "deny" => &["deny"],
-                _ => &[],
-            };
-            expand(rule, expansion);
-        }
-        if let Some(rule) = &mut self.sentinel {
-            check_single(rule, "sentinel", sentinel::NAMES)?;
-            let expansion = match rule.policy.as_str() {
-                "read" => &["sentinel-read"][..],
-                "write" => &["sentinel-read", "sentinel-submit", "sentinel-delete"],
-                "deny" => &["deny"],
-                _ => &[],
-            };
-            expand(rule, expansion);
+        for (what, names, rule) in [
+            ("operator", operator::NAMES, &mut self.operator),
+            ("sentinel", sentinel::NAMES, &mut self.sentinel),
+        ] {
+            if let Some(rule) = rule {
+                check_single(rule, what, names)?;
+                expand(rule, what);
+            }
         }
         Ok(())
     }
@@ -197,16 +181,15 @@ fn is_policy(text: &str) -> bool {
     ["deny", "read", "write", "scale"].contains(&text)
 }
 
-fn coarse_fault(what: &str, policy: &Option<String>) -> String {
+fn coarse_fault(what: &str, policy: &str) -> String {
     let (head, tail) = what.split_at(1);
     let kind = format!("{}{tail}", head.to_uppercase());
-    let policy = policy.as_deref().unwrap_or_default();
     format!("Invalid {what} policy: &acl.{kind}Policy{{Policy:{}}}", quote(policy))
 }
 
 fn check_single(rule: &Rule, what: &str, names: Names) -> Result<()> {
     if !rule.policy.is_empty() && !is_policy(&rule.policy) {
-        return Err(coarse_fault(what, &Some(rule.policy.clone())));
+        return Err(coarse_fault(what, &rule.policy));
     }
     match rule.capabilities.iter().find(|c| bit(names, c).is_none()) {
         Some(cap) => Err(format!("Invalid {what} capability '{cap}'")),
@@ -308,13 +291,53 @@ fn quote(text: &str) -> String {
     format!("{text:?}")
 }
 
-/// What a policy over a namespace stands for.
-fn ns_policy(policy: &str) -> &'static [&'static str] {
-    match policy {
-        "deny" => &["deny"],
-        "read" => NS_WRITE.get(..READS).unwrap_or_default(),
-        "write" => NS_WRITE,
-        "scale" => &[
+/// What policies stand for, by the kind of block. `deny` stands for itself everywhere.
+const EXPANSIONS: &[(&str, &str, &[&str])] = &[
+    (
+        "namespace",
+        "read",
+        &[
+            "list-jobs",
+            "parse-job",
+            "read-job",
+            "csi-list-volume",
+            "csi-read-volume",
+            "read-job-scaling",
+            "list-scaling-policies",
+            "read-scaling-policy",
+            "host-volume-read",
+        ],
+    ),
+    (
+        "namespace",
+        "write",
+        &[
+            "list-jobs",
+            "parse-job",
+            "read-job",
+            "csi-list-volume",
+            "csi-read-volume",
+            "read-job-scaling",
+            "list-scaling-policies",
+            "read-scaling-policy",
+            "host-volume-read",
+            "scale-job",
+            "submit-job",
+            "dispatch-job",
+            "read-logs",
+            "read-fs",
+            "alloc-exec",
+            "alloc-lifecycle",
+            "csi-mount-volume",
+            "csi-write-volume",
+            "submit-recommendation",
+            "host-volume-create",
+        ],
+    ),
+    (
+        "namespace",
+        "scale",
+        &[
             "list-scaling-policies",
             "read-scaling-policy",
             "read-job-scaling",
@@ -322,37 +345,28 @@ fn ns_policy(policy: &str) -> &'static [&'static str] {
             "read-job",
             "submit-recommendation",
         ],
-        _ => &[],
-    }
-}
-
-/// How many of [`NS_WRITE`] are those of `read`.
-const READS: usize = 9;
-
-const NS_WRITE: &[&str] = &[
-    "list-jobs",
-    "parse-job",
-    "read-job",
-    "csi-list-volume",
-    "csi-read-volume",
-    "read-job-scaling",
-    "list-scaling-policies",
-    "read-scaling-policy",
-    "host-volume-read",
-    "scale-job",
-    "submit-job",
-    "dispatch-job",
-    "read-logs",
-    "read-fs",
-    "alloc-exec",
-    "alloc-lifecycle",
-    "csi-mount-volume",
-    "csi-write-volume",
-    "submit-recommendation",
-    "host-volume-create",
+    ),
+    ("node_pool", "read", &["read"]),
+    ("node_pool", "write", &["delete", "read", "write"]),
+    ("host_volume", "read", &["mount-readonly"]),
+    ("host_volume", "write", &["mount-readonly", "mount-readwrite"]),
+    ("operator", "read", &["license-read", "keyring-read"]),
+    (
+        "operator",
+        "write",
+        &["snapshot-save", "license-read", "keyring-rotate", "keyring-read", "keyring-delete"],
+    ),
+    ("sentinel", "read", &["sentinel-read"]),
+    ("sentinel", "write", &["sentinel-read", "sentinel-submit", "sentinel-delete"]),
 ];
 
-fn expand(rule: &mut Rule, expansion: &[&str]) {
+fn expand(rule: &mut Rule, block: &str) {
+    let found = EXPANSIONS.iter().find(|(b, policy, _)| *b == block && *policy == rule.policy);
+    let expansion = match found {
+        Some((.., expansion)) => expansion,
+        None if rule.policy == "deny" => &["deny"][..],
+        None => return,
+    };
     rule.capabilities.extend(expansion.iter().map(|c| (*c).to_owned()));
 }
 
@@ -380,10 +394,9 @@ fn derive(rule: &mut Rule) {
 /// empty, and is then refused by the checks.
 fn read(items: &[Item]) -> Policy {
     let mut p = Policy::default();
-    let mut seen = BTreeSet::new();
+    let mut seen = 0u8;
     for item in items {
         let Some(key) = item.keys.first() else { continue };
-        let once = seen.insert(key.as_str());
         let key = key.as_str();
         let named = match key {
             "namespace" => Some(&mut p.namespaces),
@@ -397,11 +410,13 @@ fn read(items: &[Item]) -> Policy {
             });
             continue;
         }
-        let known = ["agent", "node", "quota", "plugin", "operator", "sentinel"].contains(&key);
-        if !known || !once {
+        let singles = ["agent", "node", "quota", "plugin", "operator", "sentinel"];
+        let place = singles.iter().position(|s| *s == key).map(|at| 1 << at);
+        let Some(place) = place.filter(|place| seen & place == 0) else {
             p.extra.push(key.to_owned());
             continue;
-        }
+        };
+        seen |= place;
         let mut body = Vec::new();
         flatten(&item.value, &mut body);
         let rule = rule("", &body);

@@ -49,28 +49,6 @@ pub struct AclRoleLink {
     pub name: String,
 }
 
-/// A line of the list of tokens: all but the secret.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "PascalCase")]
-pub struct AclTokenStub {
-    #[serde(rename = "AccessorID")]
-    pub accessor_id: String,
-    pub create_index: u64,
-    pub create_time: Time,
-    pub expiration_time: Time,
-    pub global: bool,
-    /// b64
-    pub hash: Bytes,
-    pub modify_index: u64,
-    pub name: String,
-    /// null/list
-    pub policies: Option<Vec<String>>,
-    /// null/list
-    pub roles: List<AclRoleLink>,
-    #[serde(rename = "Type")]
-    pub kind: String,
-}
-
 /// `ACLPolicy` of the API.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "PascalCase")]

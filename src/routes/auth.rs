@@ -5,7 +5,6 @@
 //! an answer for which nobody has asked is refused there, so that no route can forget it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::scaling::text;
@@ -42,13 +41,13 @@ impl Default for AclInfo {
     }
 }
 
-/// Holders of tokens by the digest of the secret, and united policies by their names; both as long
-/// as none of their tables moves.
+/// Holders of tokens by the digest of the secret, and united policies by their names, both in
+/// order; as long as none of their tables moves.
 #[derive(Debug, Default)]
 struct Known {
     at: u64,
-    holders: BTreeMap<[u8; 32], Rc<Who>>,
-    acls: BTreeMap<Vec<String>, Rc<Acl>>,
+    holders: Vec<([u8; 32], Rc<Who>)>,
+    acls: Vec<(Vec<String>, Rc<Acl>)>,
 }
 
 /// Who asks.
@@ -117,14 +116,11 @@ impl AclInfo {
         if known.at != at {
             *known = Known { at, ..Known::default() };
         }
-        let who = match known.holders.get(&digest) {
-            Some(who) => Rc::clone(who),
-            None => {
+        let who = match known.holders.binary_search_by(|(d, _)| d.cmp(&digest)) {
+            Ok(at) => known.holders.get(at).map(|(_, who)| Rc::clone(who)).unwrap_or_default(),
+            Err(at) => {
                 let who = Rc::new(known.read(reader, secret)?);
-                if known.holders.len() >= ACL_CACHED_MAX {
-                    known.holders.clear();
-                }
-                known.holders.insert(digest, Rc::clone(&who));
+                keep(&mut known.holders, at, (digest, Rc::clone(&who)));
                 who
             }
         };
@@ -141,6 +137,14 @@ impl AclInfo {
         let end = who.token.as_ref()?.expiration_time;
         (end != Time(0)).then_some(end.0)
     }
+}
+
+/// Puts something at its place in a list that is in order, and does not grow without end.
+fn keep<T>(list: &mut Vec<T>, at: usize, value: T) {
+    if list.len() >= ACL_CACHED_MAX {
+        list.clear();
+    }
+    list.insert(at.min(list.len()), value);
 }
 
 impl Known {
@@ -170,9 +174,11 @@ impl Known {
 
     /// The union of policies; those that are not there are passed over.
     fn acl(&mut self, reader: Reader<'_>, names: &[String]) -> Result<Rc<Acl>> {
-        if let Some(acl) = self.acls.get(names) {
-            return Ok(Rc::clone(acl));
-        }
+        let place = self.acls.binary_search_by(|(n, _)| n.as_slice().cmp(names));
+        let at = match place {
+            Ok(at) => return Ok(self.acls.get(at).map(|(_, a)| Rc::clone(a)).unwrap_or_default()),
+            Err(at) => at,
+        };
         let mut policies = Vec::new();
         for name in names {
             let Some(row) = reader.acl_row::<AclPolicy>(Table::Policy, name)? else { continue };
@@ -182,10 +188,7 @@ impl Known {
             }
         }
         let acl = Rc::new(Acl::new(&policies));
-        if self.acls.len() >= ACL_CACHED_MAX {
-            self.acls.clear();
-        }
-        self.acls.insert(names.to_vec(), Rc::clone(&acl));
+        keep(&mut self.acls, at, (names.to_vec(), Rc::clone(&acl)));
         Ok(acl)
     }
 }

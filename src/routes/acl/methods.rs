@@ -1,16 +1,18 @@
 //! Auth methods and binding rules: how people without a token get one.
 
+use serde_json::Value;
+
 use super::jwt::{Key, knows};
 use super::{
-    DESCRIPTION_MAX, Result, as_it_is, decode, delete, get, invalid, is_name, put as put_row, rows,
-    shows, without,
+    DESCRIPTION_MAX, Result, as_it_is, decode, delete, get, invalid, is_name, members,
+    put as put_row, rows, shows,
 };
 use crate::api::{AclAuthConfig, AclAuthMethod, AclBindingRule, ApiError};
 use crate::command::Applied;
 use crate::routes::auth::need;
 use crate::routes::{Answer, Ctx};
 use crate::server::events::redacted;
-use crate::stdx::json::{self, Bytes, List, Map, Span, Time, records};
+use crate::stdx::json::{self, Bytes, Span, Time, records};
 use crate::stdx::{blake2b, duration};
 use crate::store::{Reader, Table, keys};
 
@@ -35,15 +37,8 @@ const NAME_FORMAT: &str = "${auth_method_type}-${auth_method_name}";
 
 /// What lists show of a method.
 fn stub(_: Reader<'_>, row: &[u8]) -> Result<Vec<u8>> {
-    let m: AclAuthMethod = decode(row)?;
-    Ok(json::encode(&serde_json::json!({
-        "CreateIndex": m.create_index,
-        "Default": m.default,
-        "Hash": m.hash,
-        "ModifyIndex": m.modify_index,
-        "Name": m.name,
-        "Type": m.kind,
-    })))
+    let names = ["CreateIndex", "Default", "Hash", "ModifyIndex", "Name", "Type"];
+    Ok(members(row, &names))
 }
 
 fn shown(_: Reader<'_>, row: &[u8]) -> Result<Vec<u8>> {
@@ -94,7 +89,6 @@ pub(super) fn put(ctx: &mut Ctx<'_>, name: &str) -> Result {
         return Err(ApiError::bad("ACL auth-method name does not match request path"));
     }
     let old: Option<AclAuthMethod> = ctx.reader.acl_row(Table::AuthMethod, &body.name)?;
-    let new = old.is_none();
     let old = old.unwrap_or_else(|| AclAuthMethod {
         token_name_format: NAME_FORMAT.to_owned(),
         create_time: Time(ctx.now.wall_ns),
@@ -112,7 +106,7 @@ pub(super) fn put(ctx: &mut Ctx<'_>, name: &str) -> Result {
         token_locality: or(body.token_locality, &old.token_locality),
         token_name_format: or(body.token_name_format, &old.token_name_format),
         default: body.default,
-        config: merged(body.config, old.config),
+        config: merged(body.config, old.config)?,
         hash: Bytes::default(),
         create_time: old.create_time,
         modify_time: Time(ctx.now.wall_ns),
@@ -120,9 +114,6 @@ pub(super) fn put(ctx: &mut Ctx<'_>, name: &str) -> Result {
         modify_index: 0,
     };
     invalid("auth method", &faults(ctx, &method, ttl))?;
-    if method.default && !new {
-        log::debug!("the default method {} changes", method.name);
-    }
     method.hash = hash(&method);
     let reply = shows(Table::AuthMethod, &method.name, shown);
     Ok(put_row(Table::AuthMethod, &method, reply))
@@ -132,44 +123,13 @@ pub(super) fn put(ctx: &mut Ctx<'_>, name: &str) -> Result {
 fn merged(
     given: Option<Box<AclAuthConfig>>,
     kept: Option<Box<AclAuthConfig>>,
-) -> Option<Box<AclAuthConfig>> {
-    let Some(mut new) = given else { return kept };
+) -> Result<Option<Box<AclAuthConfig>>> {
+    let Some(mut new) = given else { return Ok(kept) };
+    if new.oidc_client_secret == "redacted" {
+        new.oidc_client_secret.clear();
+    }
     if let Some(old) = kept {
-        let text = |new: &mut String, old: String| {
-            if new.is_empty() {
-                *new = old;
-            }
-        };
-        let list = |new: &mut List<String>, old: List<String>| {
-            if new.is_empty() {
-                *new = old;
-            }
-        };
-        let map = |new: &mut Map<String>, old: Map<String>| {
-            if new.is_empty() {
-                *new = old;
-            }
-        };
-        if new.oidc_client_secret == "redacted" {
-            new.oidc_client_secret.clear();
-        }
-        text(&mut new.oidc_client_secret, old.oidc_client_secret);
-        text(&mut new.expiration_leeway, old.expiration_leeway);
-        text(&mut new.not_before_leeway, old.not_before_leeway);
-        text(&mut new.clock_skew_leeway, old.clock_skew_leeway);
-        text(&mut new.jwks_url, old.jwks_url);
-        text(&mut new.oidc_discovery_url, old.oidc_discovery_url);
-        text(&mut new.oidc_client_id, old.oidc_client_id);
-        text(&mut new.jwks_ca_cert, old.jwks_ca_cert);
-        list(&mut new.jwt_validation_pub_keys, old.jwt_validation_pub_keys);
-        list(&mut new.oidc_scopes, old.oidc_scopes);
-        list(&mut new.bound_audiences, old.bound_audiences);
-        list(&mut new.bound_issuer, old.bound_issuer);
-        list(&mut new.allowed_redirect_uris, old.allowed_redirect_uris);
-        list(&mut new.discovery_ca_pem, old.discovery_ca_pem);
-        list(&mut new.signing_algs, old.signing_algs);
-        map(&mut new.claim_mappings, old.claim_mappings);
-        map(&mut new.list_claim_mappings, old.list_claim_mappings);
+        *new = filled(&json::encode(&new), &json::encode(&old))?;
     }
     for leeway in
         [&mut new.expiration_leeway, &mut new.not_before_leeway, &mut new.clock_skew_leeway]
@@ -177,7 +137,30 @@ fn merged(
         let ns = duration::parse(leeway).unwrap_or(0);
         *leeway = duration::Go(ns).to_string();
     }
-    Some(new)
+    Ok(Some(new))
+}
+
+/// An object whose members that are empty have the values of another one's.
+fn filled<T: json::Decode + Default>(new: &[u8], old: &[u8]) -> Result<T> {
+    let mut new: serde_json::Map<String, Value> = object(new)?;
+    for (name, value) in object(old)? {
+        let empty = match new.get(&name) {
+            None | Some(Value::Null) => true,
+            Some(Value::String(s)) => s.is_empty(),
+            Some(_) => false,
+        };
+        if empty {
+            new.insert(name, value);
+        }
+    }
+    decode(&json::encode(&new))
+}
+
+fn object(text: &[u8]) -> Result<serde_json::Map<String, Value>> {
+    match decode(text)? {
+        Value::Object(map) => Ok(map),
+        _ => Ok(serde_json::Map::new()),
+    }
 }
 
 fn faults(ctx: &Ctx<'_>, m: &AclAuthMethod, ttl: i64) -> Vec<String> {
@@ -240,8 +223,7 @@ fn hash(m: &AclAuthMethod) -> Bytes {
 
 /// What lists show of a rule.
 fn rule_stub(_: Reader<'_>, row: &[u8]) -> Result<Vec<u8>> {
-    let hidden = ["BindName", "BindType", "CreateTime", "ModifyTime", "Selector"];
-    without(row, &hidden.map(|name| (name, &b""[..])))
+    Ok(members(row, &["AuthMethod", "CreateIndex", "Description", "Hash", "ID", "ModifyIndex"]))
 }
 
 /// `/v1/acl/binding-rules`
@@ -282,17 +264,7 @@ pub(super) fn put_rule(ctx: &mut Ctx<'_>, id: &str) -> Result {
     let now = Time(ctx.now.wall_ns);
     let mut rule = match old {
         None => AclBindingRule { id: ctx.new_id(), create_time: now, ..body },
-        Some(old) => {
-            let or = |given: String, kept: String| if given.is_empty() { kept } else { given };
-            AclBindingRule {
-                auth_method: or(body.auth_method, old.auth_method),
-                bind_name: or(body.bind_name, old.bind_name),
-                bind_type: or(body.bind_type, old.bind_type),
-                description: or(body.description, old.description),
-                selector: or(body.selector, old.selector),
-                ..old
-            }
-        }
+        Some(old) => filled(&json::encode(&body), &json::encode(&old))?,
     };
     invalid("binding rule", &rule_faults(&rule))?;
     if !ctx.reader.has(Table::AuthMethod, &keys::name(&rule.auth_method))? {

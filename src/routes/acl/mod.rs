@@ -185,9 +185,19 @@ fn rows(
     Ok(Answer::bytes(body).query(index).watching(Watch::Tables(table.bit())))
 }
 
-/// A row without some of its members, which stand in byte order.
-fn without(row: &[u8], members: &[(&str, &[u8])]) -> Result<Vec<u8>> {
-    splice::patch(row, members).ok_or_else(|| ApiError::failed("a stored row is damaged"))
+/// Some of the members of an object, in the order of their names.
+fn members(object: &[u8], names: &[&str]) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for name in names {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        json::encode_into(name, &mut out);
+        out.push(b':');
+        out.extend_from_slice(splice::field(object, name).unwrap_or(b"null"));
+    }
+    out.push(b'}');
+    out
 }
 
 fn decode<T: json::Decode + Default>(row: &[u8]) -> Result<T> {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::roles::named;
-use super::{NAME_MAX, Result, decode, delete, get, invalid, put as put_row, shows};
-use crate::api::{AclRole, AclRoleLink, AclToken, AclTokenStub, ApiError, OneTimeToken};
+use super::{NAME_MAX, Result, decode, delete, get, invalid, members, put as put_row, shows};
+use crate::api::{AclRole, AclRoleLink, AclToken, ApiError, OneTimeToken};
 use crate::command::{Applied, Command};
 use crate::limits::ONE_TIME_TOKEN_NS;
 use crate::routes::auth::{ANONYMOUS, DISABLED, denied, need};
@@ -89,6 +89,21 @@ pub(super) fn whole(reader: Reader<'_>, row: &[u8]) -> Result<Vec<u8>> {
     Ok(codec::encode(&shown(reader, decode(row)?)?))
 }
 
+/// What lists show of a token: all but its secret.
+const STUB: [&str; 11] = [
+    "AccessorID",
+    "CreateIndex",
+    "CreateTime",
+    "ExpirationTime",
+    "Global",
+    "Hash",
+    "ModifyIndex",
+    "Name",
+    "Policies",
+    "Roles",
+    "Type",
+];
+
 /// `/v1/acl/tokens`
 pub(super) fn list(ctx: &mut Ctx<'_>, _: &str) -> Result {
     need(ctx.is_management())?;
@@ -101,21 +116,7 @@ pub(super) fn list(ctx: &mut Ctx<'_>, _: &str) -> Result {
             continue;
         }
         let Some(out) = page.room(|| String::from_utf8_lossy(key).into_owned()) else { break };
-        let t = shown(ctx.reader, decode(row.json)?)?;
-        let stub = AclTokenStub {
-            accessor_id: t.accessor_id,
-            create_index: t.create_index,
-            create_time: t.create_time,
-            expiration_time: t.expiration_time,
-            global: t.global,
-            hash: t.hash,
-            modify_index: t.modify_index,
-            name: t.name,
-            policies: t.policies,
-            roles: t.roles,
-            kind: t.kind,
-        };
-        codec::encode_into(&stub, out);
+        out.extend_from_slice(&members(&whole(ctx.reader, row.json)?, &STUB));
     }
     let index = ctx.reader.table_index(Table::Token);
     Ok(page.answer(index, Watch::Tables(Table::Token.bit())).into())
