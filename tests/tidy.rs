@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &[&str])] = &[
     ("stdx", &[]),
     ("limits", &[]),
-    ("acl", &[]),
+    ("acl", &["hcl::v1"]),
     ("api", &[]),
     ("command", &["api"]),
     ("raft", &[]),

@@ -5,7 +5,6 @@
 //! Source of all rules: the contract's `acl.md`, sections 1 and 2.
 
 mod compiled;
-mod hcl1;
 mod policy;
 
 pub use compiled::{Acl, Level};

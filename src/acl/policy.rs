@@ -1,9 +1,12 @@
 //! Policies: from text to rules, with the texts of the API for what is wrong.
 
+use std::ops::Range;
+
 use serde_json::{Value as Json, json};
 
-use super::hcl1::{self, Item, Value};
 use super::{Names, bit, ns, operator, pool, sentinel, var, volume};
+use crate::hcl::v1::{self, Item, Node};
+use crate::stdx::json::Any;
 
 /// Longest name of a namespace, pool or volume, in characters.
 const NAME_MAX: usize = 128;
@@ -67,7 +70,7 @@ impl Policy {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let items = hcl1::parse(text).map_err(|e| format!("Failed to parse ACL Policy: {e}"))?;
+        let items = v1::parse(text).map_err(|e| format!("Failed to parse ACL Policy: {e}"))?;
         let mut policy = read(&items);
         if policy == (Self { extra: policy.extra.clone(), ..Self::default() }) {
             return Err(format!("Invalid policy: {text}"));
@@ -396,7 +399,10 @@ fn read(items: &[Item]) -> Policy {
     let mut p = Policy::default();
     let mut seen = 0u8;
     for item in items {
-        let Some(key) = item.keys.first() else { continue };
+        let Some((key, _)) = item.keys.first() else {
+            p.extra.push("{".to_owned());
+            continue;
+        };
         let key = key.as_str();
         let named = match key {
             "namespace" => Some(&mut p.namespaces),
@@ -433,17 +439,17 @@ fn read(items: &[Item]) -> Policy {
 }
 
 /// The items of an object, or of all objects of a list.
-fn flatten<'v>(value: &'v Value, out: &mut Vec<&'v Item>) {
+fn flatten<'v>(value: &'v Node, out: &mut Vec<&'v Item>) {
     match value {
-        Value::Object(items) => out.extend(items),
-        Value::List(list) => list.iter().for_each(|v| flatten(v, out)),
-        Value::Word(_) => {}
+        Node::Object(items) => out.extend(items),
+        Node::List(list) => list.iter().for_each(|v| flatten(v, out)),
+        Node::Scalar(_) => {}
     }
 }
 
 /// Blocks with one label: `x "label" { … }`, or `"x": {"label": { … }}`, with lists at each level.
-fn labelled(keys: &[String], value: &Value, to: &mut dyn FnMut(&str, &[&Item])) {
-    if let Value::List(list) = value {
+fn labelled(keys: &[(String, Range<usize>)], value: &Node, to: &mut dyn FnMut(&str, &[&Item])) {
+    if let Node::List(list) = value {
         for value in list {
             labelled(keys, value, to);
         }
@@ -451,16 +457,16 @@ fn labelled(keys: &[String], value: &Value, to: &mut dyn FnMut(&str, &[&Item])) 
     }
     let mut body = Vec::new();
     flatten(value, &mut body);
-    if let [label] = keys {
+    if let [(label, _)] = keys {
         return to(label, &body);
     }
-    if !keys.is_empty() || body.is_empty() || matches!(value, Value::Word(_)) {
+    if !keys.is_empty() || body.is_empty() || matches!(value, Node::Scalar(_)) {
         // More labels than one, or nothing that could be one.
         return to("", &body);
     }
     for item in body {
         match (&item.value, item.keys.as_slice()) {
-            (Value::Word(_), _) => return to("", &[item]),
+            (Node::Scalar(_), _) => return to("", &[item]),
             (value, keys) => labelled(keys, value, to),
         }
     }
@@ -469,7 +475,7 @@ fn labelled(keys: &[String], value: &Value, to: &mut dyn FnMut(&str, &[&Item])) 
 fn rule(name: &str, body: &[&Item]) -> Rule {
     let mut rule = Rule { name: name.to_owned(), ..Rule::default() };
     for item in body {
-        let Some((key, labels)) = item.keys.split_first() else { continue };
+        let Some((key, _)) = item.keys.first() else { continue };
         match key.as_str() {
             "policy" => rule.policy = word(&item.value),
             "capabilities" => rule.capabilities.extend(words(&item.value)),
@@ -478,7 +484,7 @@ fn rule(name: &str, body: &[&Item]) -> Rule {
                 let mut inner = Vec::new();
                 flatten(&item.value, &mut inner);
                 for path in inner {
-                    if path.keys.first().is_some_and(|k| k == "path") {
+                    if path.keys.first().is_some_and(|(k, _)| k == "path") {
                         let labels = path.keys.get(1..).unwrap_or_default();
                         labelled(labels, &path.value, &mut |name, body| {
                             paths.push((name.to_owned(), self::rule("", body).capabilities));
@@ -489,21 +495,26 @@ fn rule(name: &str, body: &[&Item]) -> Rule {
             }
             _ => {}
         }
-        debug_assert!(labels.len() < item.keys.len());
     }
     rule
 }
 
-fn word(value: &Value) -> String {
+fn word(value: &Node) -> String {
     match value {
-        Value::Word(w) => w.clone(),
-        Value::List(_) | Value::Object(_) => "{}".to_owned(),
+        Node::Scalar(Any::Text(w)) => w.clone(),
+        Node::Scalar(Any::Bool(b)) => b.to_string(),
+        Node::Scalar(Any::Number(n)) => n.to_string(),
+        Node::Scalar(Any::Null) => String::new(),
+        // What is no word is no policy or capability either.
+        Node::Scalar(Any::List(_) | Any::Map(_)) | Node::List(_) | Node::Object(_) => {
+            "{}".to_owned()
+        }
     }
 }
 
-fn words(value: &Value) -> Vec<String> {
+fn words(value: &Node) -> Vec<String> {
     match value {
-        Value::List(list) => list.iter().map(word).collect(),
+        Node::List(list) => list.iter().map(word).collect(),
         other => vec![word(other)],
     }
 }
