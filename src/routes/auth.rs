@@ -204,7 +204,7 @@ impl Ctx<'_> {
         let who = match self.agent.acl.holder(self.reader, self.now, token) {
             Ok(who) => who,
             Err(_) if self.is_node_itself() => Rc::default(),
-            Err(e) => return Err(e),
+            Err(e) => return Err(self.not_a_token().unwrap_or(e)),
         };
         self.access = Access { who, asked: Cell::new(false) };
         let level = match self.req.method {
@@ -223,6 +223,20 @@ impl Ctx<'_> {
             Need::Namespace(caps) => self.may_ns(&self.params.namespace, caps),
         };
         if allowed { Ok(()) } else { Err(denied()) }
+    }
+
+    /// What some endpoints answer to text that has not even the form of a token, as recorded.
+    fn not_a_token(&self) -> Option<ApiError> {
+        let status = match self.req.path() {
+            "/v1/agent/self" | "/v1/agent/servers" | "/v1/acl/token/self" => 500,
+            "/v1/client/stats" => 500,
+            "/v1/agent/schedulers" => 403,
+            _ => return None,
+        };
+        let text = "ACL token not found or invalid workload identity: failed to parse signed \
+                    token: go-jose/go-jose: compact JWS format must have three parts";
+        let odd = self.req.token.as_ref().is_some_and(|t| !uuid::is_uuid(t));
+        odd.then(|| ApiError::new(status, text))
     }
 
     /// A node asks for its own allocations, with its secret.
