@@ -103,7 +103,7 @@ impl Front {
         let who = core.info.acl.holder(state, now, token.as_deref());
         let Some(sock) = self.socks.get_mut(key) else { return };
         let State::Events(reader) = &mut sock.state else { return };
-        let acl = who.map(|who| who.acl());
+        let acl = who.map(|who| who.and_then(|who| who.acl.clone()));
         if let Ok(acl) = acl
             && acl.as_deref().is_none_or(|a| may_hear(a, &reader.topics(), &reader.space()))
         {

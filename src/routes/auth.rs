@@ -51,30 +51,14 @@ struct Known {
 }
 
 /// Who asks.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Who {
     /// What they may do; `None`: everything.
-    acl: Option<Rc<Acl>>,
-    /// `None`: anonymous, or access control is off.
+    pub acl: Option<Rc<Acl>>,
+    /// `None`: anonymous.
     pub token: Option<AclToken>,
     /// Names of their policies, those of their roles among them, in order.
     pub policies: Vec<String>,
-}
-
-impl Who {
-    /// What they may do; `None`: everything.
-    pub fn acl(&self) -> Option<Rc<Acl>> {
-        self.acl.clone()
-    }
-
-    /// Who it is in rows and events: the accessor of the token.
-    pub fn accessor(&self) -> &str {
-        match (&self.token, &self.acl) {
-            (Some(token), _) => &token.accessor_id,
-            (None, Some(_)) => ANONYMOUS,
-            (None, None) => DISABLED,
-        }
-    }
 }
 
 /// Accessor and policy of those without a token.
@@ -85,7 +69,8 @@ pub(super) const DISABLED: &str = "acls-disabled";
 /// Access as far as one request has asked for it.
 #[derive(Default)]
 pub struct Access {
-    pub who: Rc<Who>,
+    /// `None`: someone for whom no token is needed, and who may do everything.
+    pub who: Option<Rc<Who>>,
     asked: Cell<bool>,
 }
 
@@ -101,13 +86,18 @@ impl AclInfo {
         Self { enabled, token_min_ttl_ns, token_max_ttl_ns, ..Self::default() }
     }
 
-    /// The holder of a token, as of now.
+    /// The holder of a token, as of now; `None`: access control is off.
     ///
     /// # Errors
     /// 403 for a token that is unknown, or whose time is over.
-    pub fn holder(&self, reader: Reader<'_>, now: Now, token: Option<&str>) -> Result<Rc<Who>> {
+    pub fn holder(
+        &self,
+        reader: Reader<'_>,
+        now: Now,
+        token: Option<&str>,
+    ) -> Result<Option<Rc<Who>>> {
         if !self.enabled {
-            return Ok(Rc::default());
+            return Ok(None);
         }
         let secret = token.unwrap_or_default();
         let digest = blake2b::digest(secret.as_bytes());
@@ -117,14 +107,14 @@ impl AclInfo {
             *known = Known { at, ..Known::default() };
         }
         let who = match known.holders.binary_search_by(|(d, _)| d.cmp(&digest)) {
-            Ok(at) => known.holders.get(at).map(|(_, who)| Rc::clone(who)).unwrap_or_default(),
+            Ok(at) => known.holders.get(at).map(|(_, who)| Rc::clone(who)),
             Err(at) => {
                 let who = Rc::new(known.read(reader, secret)?);
                 keep(&mut known.holders, at, (digest, Rc::clone(&who)));
-                who
+                Some(who)
             }
         };
-        match &who.token {
+        match who.as_ref().ok_or_else(denied)?.token.as_ref() {
             Some(token) if !same_secret(&token.secret_id, secret) => Err(denied()),
             Some(token) if token.is_expired(now.wall_ns) => Err(denied()),
             _ => Ok(who),
@@ -133,7 +123,7 @@ impl AclInfo {
 
     /// When the token of a request ends, ns since the epoch; `None`: never.
     pub fn ends(&self, reader: Reader<'_>, now: Now, token: Option<&str>) -> Option<i64> {
-        let who = self.holder(reader, now, token).ok()?;
+        let who = self.holder(reader, now, token).ok()??;
         let end = who.token.as_ref()?.expiration_time;
         (end != Time(0)).then_some(end.0)
     }
@@ -203,7 +193,7 @@ impl Ctx<'_> {
         let token = self.req.token.as_deref();
         let who = match self.agent.acl.holder(self.reader, self.now, token) {
             Ok(who) => who,
-            Err(_) if self.is_node_itself() => Rc::default(),
+            Err(_) if self.is_node_itself() => None,
             Err(e) => return Err(self.not_a_token().unwrap_or(e)),
         };
         self.access = Access { who, asked: Cell::new(false) };
@@ -250,19 +240,19 @@ impl Ctx<'_> {
 
     /// Whether anyone has asked yet: an answer without that is not to leave.
     pub(super) fn was_asked(&self) -> bool {
-        !self.agent.acl.enabled || self.access.asked.get() || self.access.who.acl.is_none()
+        self.access.asked.get() || self.acl().is_none()
     }
 
     /// Whether the caller may do something.
     pub(super) fn may(&self, allows: impl Fn(&Acl) -> bool) -> bool {
         self.access.asked.set(true);
-        self.access.who.acl.as_deref().is_none_or(allows)
+        self.acl().is_none_or(allows)
     }
 
     /// Whether any of the capabilities is given in a namespace.
     pub(super) fn may_ns(&self, namespace: &str, any_of: Caps) -> bool {
         self.access.asked.set(true);
-        self.access.who.acl.as_deref().is_none_or(|a| a.namespace(namespace, any_of))
+        self.acl().is_none_or(|a| a.namespace(namespace, any_of))
     }
 
     /// [`Self::may_ns`], or 403.
@@ -281,13 +271,13 @@ impl Ctx<'_> {
     /// Whether a capability for a variable is given.
     pub(super) fn may_var(&self, namespace: &str, path: &str, cap: Caps) -> bool {
         self.access.asked.set(true);
-        self.access.who.acl.as_deref().is_none_or(|a| a.variable(namespace, path, cap))
+        self.acl().is_none_or(|a| a.variable(namespace, path, cap))
     }
 
     /// A management token, or access control is off.
     pub(super) fn is_management(&self) -> bool {
         self.access.asked.set(true);
-        self.access.who.acl.is_none()
+        self.acl().is_none()
     }
 
     /// What is answered is the same for all.
@@ -295,9 +285,28 @@ impl Ctx<'_> {
         self.access.asked.set(true);
     }
 
-    /// Who asks.
-    pub(super) fn who(&self) -> &Who {
-        &self.access.who
+    /// What the caller may do; `None`: everything.
+    fn acl(&self) -> Option<&Acl> {
+        self.access.who.as_ref()?.acl.as_deref()
+    }
+
+    /// The caller's token, where there is one.
+    pub(super) fn token(&self) -> Option<&AclToken> {
+        self.access.who.as_ref()?.token.as_ref()
+    }
+
+    /// Names of the caller's policies.
+    pub(super) fn policies(&self) -> &[String] {
+        self.access.who.as_ref().map_or(&[], |who| &who.policies)
+    }
+
+    /// Who the caller is in rows and events: the accessor of the token.
+    pub(super) fn accessor(&self) -> &str {
+        match (self.token(), self.acl()) {
+            (Some(token), _) => &token.accessor_id,
+            (None, Some(_)) => ANONYMOUS,
+            (None, None) => DISABLED,
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub(super) fn stream(ctx: &mut Ctx<'_>) -> Result<Outcome> {
         return Err(ApiError::bad("event broker is not enabled on this agent"));
     }
     let namespace = ctx.params.namespace.clone();
-    let (acl, token) = (ctx.who().acl(), ctx.req.token.clone());
+    let acl = ctx.access.who.as_ref().and_then(|who| who.acl.clone());
+    let token = ctx.req.token.clone();
     Ok(Outcome::Events(EventsRequest { topics, namespace, index, acl, token }))
 }
 

@@ -236,7 +236,7 @@ fn drain(ctx: &mut Ctx<'_>, id: &str) -> Result {
     });
     let old = node.last_drain.filter(|_| draining).unwrap_or_default();
     let last = DrainMetadata {
-        accessor_id: format!("token:{}", ctx.who().accessor()),
+        accessor_id: format!("token:{}", ctx.accessor()),
         meta: if body.meta.is_empty() { old.meta } else { body.meta },
         started_at: if draining { old.started_at } else { now },
         status: match strategy {

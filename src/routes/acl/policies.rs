@@ -21,17 +21,16 @@ fn stub(_: Reader<'_>, row: &[u8]) -> Result<Vec<u8>> {
 /// `/v1/acl/policies`: those of the caller, or all.
 pub(super) fn list(ctx: &mut Ctx<'_>, _: &str) -> Result {
     let all = ctx.is_management();
-    let own = |key: &[u8]| ctx.who().policies.iter().any(|p| keys::name(p) == key);
+    let own = |key: &[u8]| ctx.policies().iter().any(|p| keys::name(p) == key);
     Ok(rows(ctx, Table::Policy, &|key| all || own(key), stub)?.into())
 }
 
 /// `/v1/acl/policy/self`
 pub(super) fn own(ctx: &mut Ctx<'_>, _: &str) -> Result {
     ctx.open();
-    let who = ctx.who();
-    need(who.token.is_some())?;
+    need(ctx.token().is_some())?;
     let mut found = Vec::new();
-    for name in &who.policies {
+    for name in ctx.policies() {
         if let Some(row) = ctx.reader.row(Table::Policy, &keys::name(name))? {
             found.push(stub(ctx.reader, row.json)?);
         }
@@ -51,7 +50,7 @@ pub(super) fn one(ctx: &mut Ctx<'_>, name: &str) -> Result {
     }
     let all = ctx.is_management();
     if ctx.is_get() {
-        need(all || name == ANONYMOUS || ctx.who().policies.iter().any(|p| p == name))?;
+        need(all || name == ANONYMOUS || ctx.policies().iter().any(|p| p == name))?;
         return get(ctx, Table::Policy, name, "ACL policy", whole);
     }
     if !all {

@@ -15,7 +15,7 @@ use crate::store::{Table, keys};
 
 /// Whether the caller has a role.
 fn has(ctx: &Ctx<'_>, id: &str) -> bool {
-    let token = ctx.who().token.as_ref();
+    let token = ctx.token();
     token.is_some_and(|t| t.roles.iter().any(|r| r.id == id))
 }
 

@@ -128,7 +128,7 @@ pub(super) fn one(ctx: &mut Ctx<'_>, id: &str) -> Result {
         return Err(ApiError::bad("Missing Token Accessor"));
     }
     if ctx.is_get() {
-        let own = ctx.who().token.as_ref().is_some_and(|t| t.accessor_id == id);
+        let own = ctx.token().is_some_and(|t| t.accessor_id == id);
         need(ctx.is_management() || own)?;
         return get(ctx, Table::Token, id, "ACL token", whole);
     }
@@ -151,7 +151,7 @@ pub(super) fn one(ctx: &mut Ctx<'_>, id: &str) -> Result {
 /// `/v1/acl/token/self`: those without a token are told so in the form of one.
 pub(super) fn own(ctx: &mut Ctx<'_>, _: &str) -> Result {
     ctx.open();
-    if let Some(token) = &ctx.who().token {
+    if let Some(token) = ctx.token() {
         let key = keys::name(&token.accessor_id);
         let body = codec::encode(&shown(ctx.reader, token.clone())?);
         let answer = Answer::bytes(body).query(token.modify_index);
@@ -324,7 +324,7 @@ pub(super) fn hash(token: &AclToken) -> Bytes {
 /// `/v1/acl/token/onetime`: a secret that can be exchanged for the caller's token.
 pub(super) fn one_time(ctx: &mut Ctx<'_>, _: &str) -> Result {
     ctx.open();
-    let token = ctx.who().token.as_ref().ok_or_else(denied)?;
+    let token = ctx.token().ok_or_else(denied)?;
     let mut once = OneTimeToken {
         accessor_id: token.accessor_id.clone(),
         expires_at: Time(ctx.now.wall_ns.saturating_add(ONE_TIME_TOKEN_NS)),

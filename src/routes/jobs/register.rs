@@ -110,7 +110,7 @@ pub(super) fn register(ctx: &mut Ctx<'_>, path_id: Option<&str>) -> Result {
     let (mut job, mut warnings) = admit(ctx, *job)?.map_err(|e| jobspec::refusal(&e))?;
     may_register(ctx, &job, body.policy_override)?;
     if ctx.agent.acl.enabled {
-        ctx.who().accessor().clone_into(&mut job.nomad_token_id);
+        ctx.accessor().clone_into(&mut job.nomad_token_id);
     }
     name_policies(ctx, &mut job, existing.as_ref());
     super::registration_allowed(ctx)?;
