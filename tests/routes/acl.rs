@@ -889,3 +889,44 @@ fn people_log_in_with_tokens_of_their_provider() {
     let shown = text(&s.get("/v1/acl/auth-methods"));
     assert!(!shown.contains("Config") && shown.contains("\"Name\":\"m\""), "{shown}");
 }
+
+/// Tokens go an hour after their end, those for one use at once; nothing else does.
+#[test]
+fn ended_tokens_are_collected() {
+    use vardo::server::gc::{Collection, Progress, Thresholds};
+    let mut s = guarded("acl-gc");
+    s.policy("p", "node { policy = \"read\" }");
+    let (_, stays) = s.client_token(&["p"]);
+    let ended = json!({"Type": "client", "Policies": ["p"], "ExpirationTTL": "1m"});
+    let ended = body_of(&s.manage("PUT", "/v1/acl/token", &ended));
+    let secret = ended["SecretID"].as_str().unwrap().to_owned();
+    s.manage("PUT", "/v1/acl/token/onetime", &Value::Null);
+    let minute = 60_000_000_000;
+    let count = |s: &mut Server| {
+        s.token = Some(SECRET.to_owned());
+        body_of(&s.get("/v1/acl/tokens")).as_array().unwrap().len()
+    };
+    let collect = |s: &mut Server, wall_ns: i64| {
+        let mut run = Collection::new(Thresholds::default());
+        let mut found = Vec::new();
+        loop {
+            match s.read(|reader| run.step(reader, wall_ns).unwrap()) {
+                Progress::Done => return found,
+                Progress::More => {}
+                Progress::Reap(command) => {
+                    s.changes(&command);
+                    found.push(*command);
+                }
+            }
+        }
+    };
+    assert!(collect(&mut s, NOW_NS + 9 * minute).is_empty());
+    let once = collect(&mut s, NOW_NS + 11 * minute);
+    assert!(matches!(&once[..], [Command::AclDelete { table, .. }] if table == "one_time_token"));
+    assert_eq!(count(&mut s), 3);
+    assert!(collect(&mut s, NOW_NS + 60 * minute).is_empty());
+    assert_eq!(collect(&mut s, NOW_NS + 62 * minute).len(), 1);
+    assert_eq!(count(&mut s), 2);
+    assert!(s.get_as(&secret, "/v1/nodes").denied());
+    assert_eq!(s.get_as(&stays, "/v1/nodes").0, 200);
+}
