@@ -170,7 +170,12 @@ impl Acl {
         if name == "*" {
             return self.namespaces.any(any_of);
         }
-        self.namespaces.get(name) & any_of != 0
+        self.in_namespace(name) & any_of != 0
+    }
+
+    /// All that may be done in one namespace.
+    pub fn in_namespace(&self, name: &str) -> Caps {
+        self.namespaces.get(name)
     }
 
     /// Whether anything at all may be done in a namespace.

@@ -61,6 +61,8 @@ pub struct Who {
     pub policies: Vec<String>,
 }
 
+/// Asks for all namespaces.
+const ALL: &str = "*";
 /// Accessor and policy of those without a token.
 pub(super) const ANONYMOUS: &str = "anonymous";
 /// Accessor of everyone, where access control is off.
@@ -72,6 +74,9 @@ pub struct Access {
     /// `None`: someone for whom no token is needed, and who may do everything.
     pub who: Option<Rc<Who>>,
     asked: Cell<bool>,
+    /// The namespace that was last asked for, and what may be done there: rows of a list lie side
+    /// by side, and patterns are many.
+    last: RefCell<Option<(String, Caps)>>,
 }
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -196,7 +201,7 @@ impl Ctx<'_> {
             Err(_) if self.is_node_itself() => None,
             Err(e) => return Err(self.not_a_token().unwrap_or(e)),
         };
-        self.access = Access { who, asked: Cell::new(false) };
+        self.access = Access { who, ..Access::default() };
         let level = match self.req.method {
             Method::Get | Method::Head => Level::Read,
             _ => Level::Write,
@@ -252,7 +257,20 @@ impl Ctx<'_> {
     /// Whether any of the capabilities is given in a namespace.
     pub(super) fn may_ns(&self, namespace: &str, any_of: Caps) -> bool {
         self.access.asked.set(true);
-        self.acl().is_none_or(|a| a.namespace(namespace, any_of))
+        let Some(acl) = self.acl() else { return true };
+        if namespace == ALL {
+            return acl.namespace(ALL, any_of);
+        }
+        let mut last = self.access.last.borrow_mut();
+        let caps = match &*last {
+            Some((name, caps)) if name == namespace => *caps,
+            _ => {
+                let caps = acl.in_namespace(namespace);
+                *last = Some((namespace.to_owned(), caps));
+                caps
+            }
+        };
+        caps & any_of != 0
     }
 
     /// [`Self::may_ns`], or 403.

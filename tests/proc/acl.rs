@@ -275,3 +275,59 @@ fn a_request_has_one_token() {
     assert!(!shown.contains(SECRET));
     assert!(!agent.log().contains(SECRET));
 }
+
+/// Three servers: whoever is asked, the token goes along, and a right that is given or taken holds
+/// everywhere; nothing of it is lost with a leader.
+#[test]
+fn tokens_hold_on_every_server() {
+    let ports: Vec<[u16; 3]> = (0..3).map(|_| crate::support::agent::free_ports()).collect();
+    let join: Vec<String> = ports.iter().map(|p| format!("127.0.0.1:{}", p[2])).collect();
+    let mut servers: Vec<Agent> = (0..3)
+        .map(|n| {
+            let config = json!({
+                "acl": {"enabled": true},
+                "ports": {"http": ports[n][0], "rpc": ports[n][1], "serf": ports[n][2]},
+                "server": {"enabled": true, "bootstrap_expect": 3,
+                    "server_join": {"retry_join": join}},
+                "client": {"enabled": false},
+            });
+            let mut agent = Agent::prepare(&format!("acl-three{n}"), &config);
+            [agent.port, agent.rpc, agent.serf] = ports[n];
+            agent.spawn();
+            agent
+        })
+        .collect();
+    let leader = |agent: &Agent| {
+        let answer = agent.try_get("/v1/status/leader").filter(|a| a.status == 200)?;
+        answer.text().trim_matches('"').rsplit(':').next()?.parse::<u16>().ok()
+    };
+    for server in &servers {
+        server.until("a leader", |a| leader(a).is_some());
+    }
+    bootstrap(&servers[0]);
+    policy(&servers[1], "ro", READ);
+    let (accessor, secret) = token(&servers[2], "ro", "");
+    for server in &servers {
+        assert_eq!(get(server, &secret, "/v1/jobs").status, 200);
+        assert_eq!(get(server, "", "/v1/jobs").status, 403);
+        assert_eq!(get(server, &secret, "/v1/nodes").status, 403);
+        let var = ask(server, &secret, "PUT", "/v1/var/x", &json!({"Items": {"k": "v"}}));
+        assert_eq!(var.status, 403);
+        // What a server answers from its own state: once that has come there.
+        server.until("the token here", |a| get(a, &secret, "/v1/jobs?stale").status == 200);
+        assert_eq!(get(server, SECRET, "/v1/agent/members").status, 200);
+        assert_eq!(get(server, &secret, "/v1/agent/members").status, 403);
+    }
+    let at = leader(&servers[0]).expect("a leader");
+    let dead = servers.iter().position(|s| s.rpc == at).expect("one of them");
+    servers[dead].kill();
+    let rest: Vec<&Agent> = servers.iter().filter(|s| s.rpc != at).collect();
+    rest[0].until("the next leader", |a| {
+        leader(a).is_some_and(|l| l != at) && get(a, &secret, "/v1/jobs").status == 200
+    });
+    manage(rest[1], "DELETE", &format!("/v1/acl/token/{accessor}"), &Value::Null);
+    for server in rest {
+        assert_eq!(get(server, &secret, "/v1/jobs").status, 403);
+        server.until("the end here", |a| get(a, &secret, "/v1/jobs?stale").status == 403);
+    }
+}
