@@ -158,58 +158,71 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 impl Bytes {
     /// Standard base64 with padding.
     pub fn encode(bytes: &[u8]) -> String {
-        let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-        for chunk in bytes.chunks(3) {
-            let mut n = 0u32;
-            for i in 0..3 {
-                n = n << 8 | u32::from(chunk.get(i).copied().unwrap_or(0));
-            }
-            for i in 0..4 {
-                if i <= chunk.len() {
-                    out.push(char::from(BASE64[(n >> (18 - 6 * i) & 63) as usize]));
-                } else {
-                    out.push('=');
-                }
-            }
+        let mut out = vec![b'='; bytes.len().div_ceil(3) * 4];
+        let (quads, _) = out.as_chunks_mut::<4>();
+        let (whole, rest) = bytes.as_chunks::<3>();
+        let mut quads = quads.iter_mut();
+        for ([a, b, c], quad) in whole.iter().zip(&mut quads) {
+            *quad = four(*a, *b, *c);
         }
-        out
+        if let Some(quad) = quads.next() {
+            let mut last = [0; 3];
+            last[..rest.len()].copy_from_slice(rest);
+            let [a, b, c] = last;
+            quad[..=rest.len()].copy_from_slice(&four(a, b, c)[..=rest.len()]);
+        }
+        String::from_utf8(out).unwrap_or_default()
     }
 
     /// `None` for anything that is not padded standard base64.
     pub fn decode(text: &str) -> Option<Vec<u8>> {
-        let text = text.as_bytes();
-        if !text.len().is_multiple_of(4) {
+        let (quads, rest) = text.as_bytes().as_chunks::<4>();
+        if !rest.is_empty() {
             return None;
         }
-        let mut out = Vec::with_capacity(text.len() / 4 * 3);
-        let groups = text.len() / 4;
-        for (g, quad) in text.chunks(4).enumerate() {
-            let pad = quad.iter().rev().take_while(|b| **b == b'=').count();
-            if pad > 2 || (pad > 0 && g + 1 != groups) {
-                return None;
-            }
-            let mut n = 0u32;
-            for b in &quad[..4 - pad] {
-                n = n << 6 | u32::from(digit(*b)?);
-            }
-            n <<= 6 * pad;
-            out.extend_from_slice(&n.to_be_bytes()[1..4 - pad]);
+        let mut out = vec![0; quads.len() * 3];
+        let pad = text.bytes().rev().take_while(|b| *b == b'=').count();
+        if pad > 2 {
+            return None;
         }
+        let (threes, _) = out.as_chunks_mut::<3>();
+        let last = threes.len().saturating_sub(1);
+        for (at, (quad, three)) in quads.iter().zip(threes).enumerate() {
+            let kept = if at == last { 4 - pad } else { 4 };
+            let mut n = 0u32;
+            for b in &quad[..kept] {
+                // 64 and more: no digit.
+                let digit = DIGITS[usize::from(*b)];
+                n = n << 6 | u32::from(digit);
+                if digit > 63 {
+                    return None;
+                }
+            }
+            let [_, a, b, c] = (n << (6 * (4 - kept))).to_be_bytes();
+            *three = [a, b, c];
+        }
+        out.truncate(out.len() - pad);
         Some(out)
     }
 }
 
-/// The place of a digit in [`BASE64`].
-fn digit(b: u8) -> Option<u8> {
-    Some(match b {
-        b'A'..=b'Z' => b - b'A',
-        b'a'..=b'z' => b - b'a' + 26,
-        b'0'..=b'9' => b - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    })
+/// Four digits for three bytes.
+fn four(a: u8, b: u8, c: u8) -> [u8; 4] {
+    let n = u32::from_be_bytes([0, a, b, c]);
+    let digit = |n: u32| BASE64[(n & 63) as usize];
+    [digit(n >> 18), digit(n >> 12), digit(n >> 6), digit(n)]
 }
+
+/// The place in [`BASE64`] of each byte; 255: none.
+static DIGITS: [u8; 256] = {
+    let mut out = [255; 256];
+    let mut at = 0;
+    while at < BASE64.len() {
+        out[BASE64[at] as usize] = at as u8;
+        at += 1;
+    }
+    out
+};
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
