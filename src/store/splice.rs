@@ -3,6 +3,8 @@
 //! Rows hold objects whose members stand in byte order of their names, so a member's place is
 //! known also where it is absent. All functions answer `None` for text that is not such an object.
 
+use crate::stdx::json::plain;
+
 /// One member of an object, as offsets into the text.
 struct Member<'a> {
     name: &'a [u8],
@@ -65,6 +67,7 @@ fn string(json: &[u8], at: usize) -> Option<usize> {
     }
     let mut i = at + 1;
     loop {
+        i += plain(json.get(i..)?);
         match *json.get(i)? {
             b'"' => return Some(i + 1),
             b'\\' => i += 2,

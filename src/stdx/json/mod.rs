@@ -19,6 +19,7 @@ pub use printed::Printed;
 pub use reader::{JsonError, Reader, Step, decode, decode_whole};
 pub use record::{Names, Record};
 pub(crate) use record::{choices, records};
+pub(crate) use syntax::plain;
 pub use types::{Any, Bytes, List, Map, Numbers, Raw, Span, Time, is_zero};
 
 use serde::Serialize;
