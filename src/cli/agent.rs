@@ -41,3 +41,14 @@ pub(super) fn flags() -> Vec<Flag> {
         .map(|f| Flag { name: f.name, value: if f.switch { "" } else { "<value>" }, help: f.help })
         .collect()
 }
+
+/// Tells what is wrong with files or directories of configuration, taken together.
+pub(super) fn validate(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let flags: Vec<String> = args.positionals.iter().map(|p| format!("-config={p}")).collect();
+    let config = Config::load(&flags)?;
+    for warning in config.warnings() {
+        session.warn(&format!("WARNING: {warning}"));
+    }
+    session.say("Configuration is valid!");
+    Ok(0)
+}

@@ -1,27 +1,27 @@
-//! `alloc status`.
+//! `alloc status`, and what is done to allocations.
+
+use serde_json::{Value, json};
 
 use super::args::Args;
 use super::find::{self, Found};
 use super::format::{ago, pairs, row, short, table, time};
 use super::http::Query;
-use super::{Session, Stop, failed, system};
+use super::{Session, Stop, failed, format};
 use crate::api::{AllocListStub, Allocation, TaskState};
+use crate::stdx::json;
+
+/// Columns of a list of allocations.
+pub(super) const COLUMNS: &str = "ID:id|Node ID:id|Task Group|Version=JobVersion\
+    |Desired=DesiredStatus|Status=ClientStatus|Created=CreateTime:ago|Modified=ModifyTime:ago";
 
 /// Shows the allocation that is named.
 pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    let [id] = args.positionals.as_slice() else {
-        return Err(Stop::Usage("This command takes one argument: <allocation>".to_owned()));
-    };
-    let found = find::alloc(session, id)?;
+    let found = find::by_id(session, &find::ALLOC, args.at(0))?;
     show(session, args, found)
 }
 
 /// Shows an allocation, or the candidates.
-pub(super) fn show(
-    session: &mut Session<'_>,
-    args: &Args,
-    found: Found<AllocListStub>,
-) -> Result<i32, Stop> {
+pub(super) fn show(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
     let stub = match found {
         Found::One(stub) => stub,
         Found::Several(text) => {
@@ -29,28 +29,91 @@ pub(super) fn show(
             return Ok(0);
         }
     };
-    let path = format!("/v1/allocation/{}", stub.id);
-    let query = Query::default();
-    if args.on("json") {
-        let body = session
-            .api
-            .get_raw(&path, query.with("pretty", "true"))
-            .map_err(failed("Error querying allocation"))?;
-        session.write(&body);
+    let path = format!("/v1/allocation/{}", format::text(&stub, "ID"));
+    let wrong = "Error querying allocation";
+    let body = session.api.get_raw(&path, Query::default()).map_err(failed(wrong))?;
+    if session.shaped(args, &body)? {
         return Ok(0);
     }
-    let alloc: Allocation =
-        session.api.get(&path, query).map_err(failed("Error querying allocation"))?;
-    let now = system::wall_ns();
-    session.say(&head(&alloc, &stub, args.on("verbose"), now));
+    let alloc: Allocation = json::decode(&body).map_err(|e| format!("{wrong}: {e}"))?;
+    let version = format::int(&stub, "JobVersion");
+    session.say(&head(&alloc, version, args.on("verbose"), session.look.now));
     if let Some(addresses) = addresses(&alloc) {
-        session.say(&format!("\nAllocation Addresses:\n{addresses}"));
+        session.section("Allocation Addresses:", &addresses);
+    }
+    if args.on("stats") {
+        let path = format!("/v1/client/allocation/{}/stats", alloc.id);
+        let stats = session.get(&path, Query::default(), "Error querying statistics")?;
+        let mut rows = vec![row(["Task", "CPU", "Memory"])];
+        for (task, usage) in format::entries(&stats, "Tasks") {
+            let ticks = format::at(usage, "ResourceUsage.CpuStats.TotalTicks");
+            let cpu = format!("{:.0} MHz", ticks.as_f64().unwrap_or(0.0).abs());
+            let memory = format::int(usage, "ResourceUsage.MemoryStats.RSS");
+            let memory = format::bytes(u64::try_from(memory).unwrap_or(0));
+            rows.push(row([task, &cpu, &memory]));
+        }
+        session.section("Resource Utilization:", &table(&rows));
     }
     for (task, state) in &alloc.task_states {
         session.say(&format!("\nTask \"{task}\" is \"{}\"", state.state));
         if !args.on("short") {
             let text = task_text(&alloc, task, state);
             session.say(&text);
+        }
+    }
+    Ok(0)
+}
+
+/// Stops an allocation; another is placed where one is wanted.
+pub(super) fn stop(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let id = find::id(session, &find::ALLOC, args.at(0))?;
+    let delay = if args.on("no-shutdown-delay") { "true" } else { "" };
+    let query = Query::default().with("no_shutdown_delay", delay);
+    let path = format!("/v1/allocation/{id}/stop");
+    let answer = session.put(&path, query, &Value::Null, "Error stopping allocation")?;
+    super::job_change::follow(session, args, format::text(&answer, "EvalID"))
+}
+
+/// The allocation and the task (empty: all) that a command names.
+fn chosen(session: &Session<'_>, args: &Args) -> Result<(String, String), Stop> {
+    let id = find::id(session, &find::ALLOC, args.at(0))?;
+    Ok((id, args.value("task").unwrap_or(args.at(1)).to_owned()))
+}
+
+/// Restarts tasks in their place.
+pub(super) fn restart(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let (id, task) = chosen(session, args)?;
+    let body = json!({ "TaskName": task, "AllTasks": args.on("all-tasks") });
+    let path = format!("/v1/client/allocation/{id}/restart");
+    session.put(&path, Query::default(), &body, "Failed to restart allocation")?;
+    Ok(0)
+}
+
+/// Sends a signal to tasks.
+pub(super) fn signal(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let (id, task) = chosen(session, args)?;
+    let body = json!({ "Task": task, "Signal": args.value("s").unwrap_or("SIGKILL") });
+    let path = format!("/v1/client/allocation/{id}/signal");
+    session.put(&path, Query::default(), &body, "Error signalling allocation")?;
+    Ok(0)
+}
+
+/// Shows the results of checks.
+pub(super) fn checks(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let id = find::id(session, &find::ALLOC, args.at(0))?;
+    let wrong = "Error querying checks";
+    let path = format!("/v1/allocation/{id}/checks");
+    let body = session.api.get_raw(&path, Query::default()).map_err(failed(wrong))?;
+    if session.shaped(args, &body)? {
+        return Ok(0);
+    }
+    let all = super::http::decode(&body).map_err(failed(wrong))?;
+    let rows: Vec<Value> = format::entries(&all, "").map(|(_, v)| v.clone()).collect();
+    match rows.as_slice() {
+        [] => session.say("No checks found"),
+        rows => {
+            let specs = "Service|Check|Mode|Status|Group|Task:none|Output";
+            session.say(&format::columns(specs, rows, session.look));
         }
     }
     Ok(0)
@@ -83,7 +146,7 @@ pub(super) fn list_rows(allocs: &[AllocListStub], verbose: bool, now: i64) -> Ve
     rows
 }
 
-fn head(a: &Allocation, stub: &AllocListStub, verbose: bool, now: i64) -> String {
+fn head(a: &Allocation, version: i64, verbose: bool, now: i64) -> String {
     let id = |text: &str| short(text, verbose);
     let when = |ns: i64| if verbose { time(ns) } else { ago(ns, now) };
     let mut list = vec![
@@ -93,7 +156,7 @@ fn head(a: &Allocation, stub: &AllocListStub, verbose: bool, now: i64) -> String
         ("Node ID", id(&a.node_id)),
         ("Node Name", a.node_name.clone()),
         ("Job ID", a.job_id.clone()),
-        ("Job Version", stub.job_version.to_string()),
+        ("Job Version", version.to_string()),
         ("Client Status", a.client_status.clone()),
         ("Client Description", a.client_description.clone()),
         ("Desired Status", a.desired_status.clone()),

@@ -13,14 +13,36 @@ pub(super) struct Flag {
     pub(super) help: &'static str,
 }
 
-/// A switch.
-pub(super) const fn switch(name: &'static str, help: &'static str) -> Flag {
-    Flag { name, value: "", help }
+/// The flags of a text of the table: a line each, `name` or `name=<value>`, and what it does. A
+/// line without that is explained by the line of that name in `common`.
+pub(super) fn flags(text: &'static str, common: &'static str) -> Vec<Flag> {
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    lines.map(|l| flag(l, common)).collect()
 }
 
-/// A flag with a value.
-pub(super) const fn valued(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+fn flag(line: &'static str, common: &'static str) -> Flag {
+    let (spec, help) = line.split_once(' ').unwrap_or((line, ""));
+    let (name, value) = spec.split_once('=').unwrap_or((spec, ""));
+    if help.is_empty() {
+        let named = |l: &&'static str| {
+            l.strip_prefix(name).is_some_and(|rest| rest.starts_with(['=', ' ']))
+        };
+        if let Some(full) = common.lines().map(str::trim).find(named) {
+            return flag(full, "");
+        }
+    }
     Flag { name, value, help }
+}
+
+/// How many arguments a usage line allows: least and most.
+pub(super) fn arity(usage: &str) -> (usize, usize) {
+    let (mut least, mut most) = (0, 0_usize);
+    for word in usage.split_whitespace() {
+        let many = word.ends_with("...");
+        least += usize::from(word.starts_with('<'));
+        most = most.saturating_add(if many { usize::MAX } else { 1 });
+    }
+    (least, most)
 }
 
 /// What a command was called with.
@@ -38,31 +60,39 @@ impl Args {
         Self { positionals: args.to_vec(), ..Self::default() }
     }
 
-    /// Reads `args` by the flags of a command; the last value of a flag counts.
-    pub(super) fn parse(args: &[String], flags: &[&[Flag]]) -> Result<Self, String> {
+    /// Reads `args` by the flags of a command; the last value of a flag counts. What follows the
+    /// first argument is no flag; one that looks like a known flag is refused, unless the usage
+    /// ends in a command of its own (`<command>...`).
+    pub(super) fn parse(args: &[String], flags: &[Flag], usage: &str) -> Result<Self, String> {
         let mut out = Self::default();
+        let find = |name: &str| flags.iter().find(|f| f.name == name);
+        let bare = |arg: &'_ str| -> Option<String> {
+            let bare = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'))?;
+            (arg != "-").then(|| bare.to_owned())
+        };
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
-            let bare = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'));
-            let Some(bare) = bare.filter(|_| arg != "-") else {
+            let Some(bare) = bare(arg) else {
                 out.positionals.push(arg.clone());
-                out.positionals.extend(rest.cloned());
+                out.positionals.extend(rest.by_ref().cloned());
                 break;
             };
             if bare.is_empty() {
-                out.positionals.extend(rest.cloned());
+                out.positionals.extend(rest.by_ref().cloned());
                 break;
             }
             let (name, inline) = match bare.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
-                None => (bare, None),
+                None => (bare.as_str(), None),
             };
-            let Some(flag) = flags.iter().copied().flatten().find(|f| f.name == name) else {
+            let Some(flag) = find(name) else {
                 if matches!(name, "h" | "help") {
                     out.help = true;
                     continue;
                 }
-                return Err(format!("flag provided but not defined: -{name}"));
+                let near = crate::hcl::diag::nearest(name, flags.iter().map(|f| f.name));
+                let near = near.map(|n| format!(", did you mean -{n}?")).unwrap_or_default();
+                return Err(format!("flag provided but not defined: -{name}{near}"));
             };
             let value = match inline {
                 Some(value) => value,
@@ -76,7 +106,41 @@ impl Args {
             }
             out.given.entry(flag.name).or_default().push(value);
         }
+        let late = |p: &&String| {
+            let name = bare(p).unwrap_or_default();
+            find(name.split('=').next().unwrap_or_default()).is_some()
+        };
+        if let Some(flag) = out.positionals.iter().skip(1).find(late)
+            && !usage.ends_with("<command>...")
+        {
+            return Err(format!("flags must stand before arguments: {flag}"));
+        }
         Ok(out)
+    }
+
+    /// What is wrong with the number of arguments, in the reference's words.
+    pub(super) fn count_wrong(&self, usage: &str) -> Option<String> {
+        let (least, most) = arity(usage);
+        if (least..=most).contains(&self.positionals.len()) {
+            return None;
+        }
+        let words = ["no", "one", "two", "three", "four"];
+        let word = |n: usize| words.get(n).copied().unwrap_or("many");
+        let noun = |n: usize| if n == 1 { "argument" } else { "arguments" };
+        Some(match (least, most) {
+            (0, 0) => "This command takes no arguments".to_owned(),
+            (0, 1) => format!("This command takes either no arguments or one: {usage}"),
+            (l, m) if l == m => format!("This command takes {} {}: {usage}", word(l), noun(l)),
+            (l, usize::MAX) => {
+                format!("This command takes at least {} {}: {usage}", word(l), noun(l))
+            }
+            (l, m) => format!("This command takes {} or {} arguments: {usage}", word(l), word(m)),
+        })
+    }
+
+    /// An argument by its place; empty where it was left out.
+    pub(super) fn at(&self, place: usize) -> &str {
+        self.positionals.get(place).map_or("", String::as_str)
     }
 
     /// Whether a switch is on.
@@ -106,11 +170,11 @@ impl Args {
 mod tests {
     use super::*;
 
-    const FLAGS: &[Flag] = &[switch("verbose", ""), valued("n", "<n>", "")];
+    const COMMON: &str = "verbose Say more\nt=<template> Print by a template";
 
     fn parse(args: &[&str]) -> Result<Args, String> {
         let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
-        Args::parse(&args, &[FLAGS])
+        Args::parse(&args, &flags("verbose\nn=<n> Lines", COMMON), "<x> [y]")
     }
 
     #[test]
@@ -132,10 +196,39 @@ mod tests {
 
     #[test]
     fn wrong_flags_are_named() {
-        assert_eq!(parse(&["-z"]).unwrap_err(), "flag provided but not defined: -z");
-        assert_eq!(parse(&["-n"]).unwrap_err(), "flag needs an argument: -n");
-        let wrong = "invalid boolean value \"maybe\" for -verbose";
-        assert_eq!(parse(&["-verbose=maybe"]).unwrap_err(), wrong);
+        for (args, text) in [
+            (&["-z"][..], "flag provided but not defined: -z"),
+            (&["-verbos"], "flag provided but not defined: -verbos, did you mean -verbose?"),
+            (&["-n"], "flag needs an argument: -n"),
+            (&["-verbose=maybe"], "invalid boolean value \"maybe\" for -verbose"),
+            (&["x", "-n=4"], "flags must stand before arguments: -n=4"),
+        ] {
+            assert_eq!(parse(args).unwrap_err(), text);
+        }
         assert!(parse(&["-n", "x"]).unwrap().number("n").is_err());
+    }
+
+    #[test]
+    fn arguments_are_counted_by_the_usage() {
+        let wrong = |usage: &str, n: usize| {
+            let args = Args { positionals: vec![String::new(); n], ..Args::default() };
+            args.count_wrong(usage).unwrap_or_default()
+        };
+        assert_eq!(wrong("<job>", 1), "");
+        assert_eq!(wrong("<job>", 0), "This command takes one argument: <job>");
+        assert_eq!(wrong("[node]", 2), "This command takes either no arguments or one: [node]");
+        assert_eq!(wrong("<job>...", 0), "This command takes at least one argument: <job>...");
+        assert_eq!(
+            wrong("<a> [b] <c>", 1),
+            "This command takes two or three arguments: <a> [b] <c>"
+        );
+        assert_eq!(wrong("", 1), "This command takes no arguments");
+    }
+
+    #[test]
+    fn flags_without_words_are_explained_once() {
+        let all = flags("t\nverbose Shout\n", COMMON);
+        assert_eq!((all[0].value, all[0].help), ("<template>", "Print by a template"));
+        assert_eq!(all[1].help, "Shout");
     }
 }

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::args::Args;
-use super::find::{self, Found};
+use super::find;
 use super::http::Query;
 use super::{Session, Stop, failed, node};
-use crate::api::{AllocListStub, Node, NodeListStub, status};
-use crate::stdx::{duration, json};
+use crate::api::{AllocListStub, Node, status};
+use crate::stdx::duration;
 
 /// How long an emptying without further words may take.
 const DEADLINE_NS: i64 = 3600 * 1_000_000_000;
@@ -20,8 +20,8 @@ pub(super) fn drain(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop>
         return Err(Stop::Usage(text.to_owned()));
     }
     let deadline = deadline(args)?;
-    let stub = chosen(session, args)?;
-    let path = format!("/v1/node/{}", stub.id);
+    let id = chosen(session, args)?;
+    let path = format!("/v1/node/{}", id);
     if on || off {
         let spec = on
             .then(|| json!({ "Deadline": deadline, "IgnoreSystemJobs": args.on("ignore-system") }));
@@ -29,7 +29,7 @@ pub(super) fn drain(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop>
         if let Some(text) = args.value("m") {
             meta.insert("message".to_owned(), text.into());
         }
-        if let Some((key, value)) = args.value("meta").and_then(|m| m.split_once('=')) {
+        for (key, value) in args.all("meta").filter_map(|m| m.split_once('=')) {
             meta.insert(key.to_owned(), value.into());
         }
         let body = json!({
@@ -37,14 +37,19 @@ pub(super) fn drain(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop>
             "MarkEligible": off && !args.on("keep-ineligible"),
             "Meta": if meta.is_empty() { Value::Null } else { Value::Object(meta) },
         });
-        send(session, &format!("{path}/drain"), &body, "Error updating drain specification")?;
+        session.put(
+            &format!("{path}/drain"),
+            Query::default(),
+            &body,
+            "Error updating drain specification",
+        )?;
         let what = if on { "set" } else { "unset" };
-        session.say(&format!("Node \"{}\" drain strategy {what}", stub.id));
+        session.say(&format!("Node \"{}\" drain strategy {what}", id));
     }
     if off || args.on("detach") {
         return Ok(0);
     }
-    follow(session, &stub.id, &path, args.on("ignore-system"))
+    follow(session, &id, &path, args.on("ignore-system"))
 }
 
 /// Lets a node take work, or nothing new.
@@ -57,10 +62,11 @@ pub(super) fn eligibility(session: &mut Session<'_>, args: &Args) -> Result<i32,
             return Err(Stop::Usage(text.to_owned()));
         }
     };
-    let stub = chosen(session, args)?;
-    let path = format!("/v1/node/{}/eligibility", stub.id);
-    send(session, &path, &json!({ "Eligibility": to }), "Error updating scheduling eligibility")?;
-    session.say(&format!("Node \"{}\" scheduling eligibility set: {to}", stub.id));
+    let id = chosen(session, args)?;
+    let path = format!("/v1/node/{}/eligibility", id);
+    let body = json!({ "Eligibility": to });
+    session.put(&path, Query::default(), &body, "Error updating scheduling eligibility")?;
+    session.say(&format!("Node \"{}\" scheduling eligibility set: {to}", id));
     Ok(0)
 }
 
@@ -80,26 +86,17 @@ fn deadline(args: &Args) -> Result<i64, Stop> {
     }
 }
 
-/// The node that is named, or the agent's own.
-fn chosen(session: &Session<'_>, args: &Args) -> Result<NodeListStub, Stop> {
-    let id = match args.positionals.as_slice() {
-        [] if args.on("self") => node::own_id(session)?,
-        [id] if !args.on("self") => id.clone(),
+/// The id of the node that is named, or of the agent's own.
+fn chosen(session: &Session<'_>, args: &Args) -> Result<String, Stop> {
+    let id = match args.at(0) {
+        "" if args.on("self") => return node::own_id(session),
+        id if !id.is_empty() && !args.on("self") => id,
         _ => {
             let text = "This command takes one argument: <node>, or -self";
             return Err(Stop::Usage(text.to_owned()));
         }
     };
-    match find::node(session, &id)? {
-        Found::One(node) => Ok(node),
-        Found::Several(text) => Err(Stop::Error(text)),
-    }
-}
-
-fn send(session: &Session<'_>, path: &str, body: &Value, what: &str) -> Result<(), Stop> {
-    let body = json::encode(body);
-    let answer = session.api.put::<json::Any>(path, Query::default(), &body);
-    answer.map(drop).map_err(failed(what))
+    find::id(session, &find::NODE, id)
 }
 
 /// Tells what leaves, until the drain is over.
@@ -109,7 +106,7 @@ fn follow(session: &mut Session<'_>, id: &str, path: &str, quiet: bool) -> Resul
     while session.open {
         let query = Query::default().with("index", &seen.to_string()).with("wait", "2s");
         let (index, about): (u64, Node) =
-            session.api.get_indexed(path, query).map_err(failed("Error monitoring node"))?;
+            session.api.read_indexed(path, query).map_err(failed("Error monitoring node"))?;
         seen = index;
         let now = node::allocations(session, id)?;
         for alloc in &now {

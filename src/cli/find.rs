@@ -1,95 +1,140 @@
 //! From what a person types to one object: ids, prefixes, and what to say when it is not one.
 
-use super::format::{row, short, table};
+use serde_json::Value;
+
+use super::format::{Look, columns, list, short, text};
 use super::http::Query;
-use super::{Session, Stop, failed};
-use crate::api::{AllocListStub, JobListStub, NodeListStub};
+use super::{Session, Stop};
+
+/// Objects that are found by the beginning of their id.
+pub(super) struct Kind {
+    /// As it is called in sentences.
+    noun: &'static str,
+    path: &'static str,
+    /// Where a request for them fails.
+    wrong: &'static str,
+    /// Of the table of candidates.
+    columns: &'static str,
+}
+
+pub(super) const ALLOC: Kind = Kind {
+    noun: "allocation",
+    path: "/v1/allocations",
+    wrong: "Error querying allocation",
+    columns: super::alloc::COLUMNS,
+};
+pub(super) const NODE: Kind = Kind {
+    noun: "node",
+    path: "/v1/nodes",
+    wrong: "Error querying node info",
+    columns: "ID|Datacenter|Name|Class=NodeClass:none|Drain|Eligibility=SchedulingEligibility|Status",
+};
+pub(super) const EVAL: Kind = Kind {
+    noun: "evaluation",
+    path: "/v1/evaluations",
+    wrong: "Error querying evaluation",
+    columns: "ID|Priority|Triggered By=TriggeredBy|Status",
+};
+pub(super) const DEPLOYMENT: Kind = Kind {
+    noun: "deployment",
+    path: "/v1/deployments",
+    wrong: "Error querying deployment",
+    columns: super::deployment::COLUMNS,
+};
 
 /// The object, or the text that names the candidates of an ambiguous prefix.
-pub(super) enum Found<T> {
-    One(T),
+pub(super) enum Found {
+    One(Value),
     Several(String),
 }
 
-/// A job by id, else by unique prefix. `Ok(None)`: there is none.
-pub(super) fn job(session: &Session<'_>, id: &str) -> Result<Option<Found<JobListStub>>, Stop> {
-    let query = Query::default().with("prefix", id);
-    let mut jobs: Vec<JobListStub> =
-        session.api.get("/v1/jobs", query).map_err(failed("Error querying jobs"))?;
-    if let Some(at) = jobs.iter().position(|j| j.id == id) {
-        return Ok(Some(Found::One(jobs.swap_remove(at))));
-    }
-    if jobs.len() > 1 {
-        let rows = super::job_status::list_rows(&jobs, session.api.namespace == "*");
-        return Ok(Some(Found::Several(format!(
-            "Prefix matched multiple jobs\n\n{}",
-            table(&rows)
-        ))));
-    }
-    Ok(jobs.pop().map(Found::One))
-}
-
-/// A node by id or prefix.
-pub(super) fn node(session: &Session<'_>, id: &str) -> Result<Found<NodeListStub>, Stop> {
-    let Some(prefix) = hex_prefix(id)? else {
-        return Err(Stop::Error(format!("No node(s) with prefix or id \"{id}\" found")));
-    };
-    let query = Query::default().with("prefix", &prefix);
-    let nodes: Vec<NodeListStub> =
-        session.api.get("/v1/nodes", query).map_err(failed("Error querying node info"))?;
-    let mut nodes: Vec<_> = nodes.into_iter().filter(|n| n.id.starts_with(id)).collect();
-    if nodes.len() > 1 {
-        let mut rows =
-            vec![row(["ID", "Datacenter", "Name", "Class", "Drain", "Eligibility", "Status"])];
-        for n in &nodes {
-            let drain = if n.drain { "true" } else { "false" };
-            rows.push(row([
-                &n.id,
-                &n.datacenter,
-                &n.name,
-                dash(&n.node_class),
-                drain,
-                &n.scheduling_eligibility,
-                &n.status,
-            ]));
+impl Found {
+    /// The object; the candidates are an error.
+    pub(super) fn only(self) -> Result<Value, Stop> {
+        match self {
+            Self::One(value) => Ok(value),
+            Self::Several(text) => Err(Stop::Error(text)),
         }
-        return Ok(Found::Several(format!("Prefix matched multiple nodes\n\n{}", table(&rows))));
     }
-    nodes
-        .pop()
-        .map(Found::One)
-        .ok_or_else(|| Stop::Error(format!("No node(s) with prefix or id \"{id}\" found")))
 }
 
-/// An allocation by id or prefix.
-pub(super) fn alloc(session: &Session<'_>, id: &str) -> Result<Found<AllocListStub>, Stop> {
-    let none = || Stop::Error(format!("No allocation(s) with prefix or id \"{id}\" found"));
+fn several(noun: &str, table: &str) -> Found {
+    Found::Several(format!("Prefix matched multiple {noun}s\n\n{table}"))
+}
+
+/// A job by id, else by unique prefix. `Ok(None)`: there is none.
+pub(super) fn job_or_none(session: &Session<'_>, id: &str) -> Result<Option<Found>, Stop> {
+    let query = Query::default().with("prefix", id);
+    let jobs = session.get("/v1/jobs", query, "Error querying jobs")?;
+    let jobs = list(&jobs, "");
+    if let Some(job) = jobs.iter().find(|j| text(j, "ID") == id) {
+        return Ok(Some(Found::One(job.clone())));
+    }
+    Ok(match jobs {
+        [] => None,
+        [job] => Some(Found::One(job.clone())),
+        _ => {
+            let rows = super::job_status::list_rows(session, jobs);
+            Some(several("job", &super::format::table(&rows)))
+        }
+    })
+}
+
+/// A job that there must be. From here on its namespace is the one that is worked in.
+pub(super) fn job(session: &mut Session<'_>, id: &str) -> Result<Value, Stop> {
+    let missing = || Stop::Error(format!("No job(s) with prefix or ID \"{id}\" found"));
+    let job = job_or_none(session, id)?.ok_or_else(missing)?.only()?;
+    enter(session, &job);
+    Ok(job)
+}
+
+/// Works in the namespace of a job, unless one was asked for.
+pub(super) fn enter(session: &mut Session<'_>, job: &Value) {
+    if session.api.namespace.is_empty() || session.api.namespace == "*" {
+        text(job, "Namespace").clone_into(&mut session.api.namespace);
+    }
+}
+
+/// `/v1/job/<id>` of a job.
+pub(super) fn job_path(job: &Value) -> String {
+    format!("/v1/job/{}", super::http::escape(text(job, "ID")))
+}
+
+/// An object by id or prefix.
+pub(super) fn by_id(session: &Session<'_>, kind: &Kind, id: &str) -> Result<Found, Stop> {
+    let none = || Stop::Error(format!("No {}(s) with prefix or id \"{id}\" found", kind.noun));
     let prefix = hex_prefix(id)?.ok_or_else(none)?;
     let query = Query::default().with("prefix", &prefix);
-    let allocs: Vec<AllocListStub> =
-        session.api.get("/v1/allocations", query).map_err(failed("Error querying allocation"))?;
-    let mut allocs: Vec<_> = allocs.into_iter().filter(|a| a.id.starts_with(id)).collect();
-    if allocs.len() > 1 {
-        let rows = super::alloc::list_rows(&allocs, true, super::system::wall_ns());
-        let text = format!("Prefix matched multiple allocations\n\n{}", table(&rows));
-        return Ok(Found::Several(text));
+    let query = match session.api.namespace.as_str() {
+        // Ids are unique: whose they are need not be said.
+        "" => query.with("namespace", "*"),
+        _ => query,
+    };
+    let all = session.get(kind.path, query, kind.wrong)?;
+    let mut all: Vec<Value> =
+        list(&all, "").iter().filter(|v| text(v, "ID").starts_with(id)).cloned().collect();
+    if all.len() > 1 {
+        let look = Look { verbose: true, ..session.look };
+        return Ok(several(kind.noun, &columns(kind.columns, &all, look)));
     }
-    allocs.pop().map(Found::One).ok_or_else(none)
+    all.pop().map(Found::One).ok_or_else(none)
+}
+
+/// The full id of an object that there must be.
+pub(super) fn id(session: &Session<'_>, kind: &Kind, id: &str) -> Result<String, Stop> {
+    by_id(session, kind, id)?.only().map(|v| text(&v, "ID").to_owned())
 }
 
 /// An allocation of a job: one that runs, else the newest.
-pub(super) fn alloc_of_job(session: &Session<'_>, id: &str) -> Result<AllocListStub, Stop> {
-    let missing = || Stop::Error(format!("No job(s) with prefix or ID \"{id}\" found"));
-    let job = match job(session, id)?.ok_or_else(missing)? {
-        Found::One(job) => job,
-        Found::Several(text) => return Err(Stop::Error(text)),
-    };
-    let path = format!("/v1/job/{}/allocations", super::http::escape(&job.id));
-    let query = Query::default();
-    let allocs: Vec<AllocListStub> =
-        session.api.get(&path, query).map_err(failed("Error querying job's allocations"))?;
-    let best = allocs.into_iter().max_by_key(|a| (a.client_status == "running", a.create_index));
-    best.ok_or_else(|| Stop::Error(format!("No allocations for job \"{}\" found", job.id)))
+pub(super) fn alloc_of_job(session: &mut Session<'_>, id: &str) -> Result<Value, Stop> {
+    let job = job(session, id)?;
+    let path = format!("{}/allocations", job_path(&job));
+    let all = session.get(&path, Query::default(), "Error querying job's allocations")?;
+    let rank =
+        |a: &&Value| (text(a, "ClientStatus") == "running", super::format::int(a, "CreateIndex"));
+    let best = list(&all, "").iter().max_by_key(rank).cloned();
+    let id = text(&job, "ID");
+    best.ok_or_else(|| Stop::Error(format!("No allocations for job \"{id}\" found")))
 }
 
 /// A prefix that the API takes: whole bytes. `None`: no id can begin like that.
@@ -103,11 +148,6 @@ fn hex_prefix(id: &str) -> Result<Option<String>, Stop> {
     }
     let cut = if digits % 2 == 1 { &id[..id.len() - 1] } else { id };
     Ok(Some(cut.trim_end_matches('-').to_owned()))
-}
-
-/// What an empty cell is shown as.
-pub(super) fn dash(text: &str) -> &str {
-    if text.is_empty() { "<none>" } else { text }
 }
 
 /// Ids in a sentence: short unless `verbose`, in quotes.

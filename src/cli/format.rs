@@ -1,4 +1,6 @@
-//! Tables, key-value lists, times and sizes for people.
+//! Tables, key-value lists, times and sizes for people; and how columns are read from JSON.
+
+use serde_json::Value;
 
 use crate::stdx::time::Rfc3339;
 
@@ -35,6 +37,147 @@ pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
 /// One row of a table.
 pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.iter().map(|c| (*c).to_owned()).collect()
+}
+
+/// How values are shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    /// Full ids, exact times.
+    pub(super) verbose: bool,
+    /// Nanoseconds since the epoch.
+    pub(super) now: i64,
+}
+
+/// A member by its dotted path; null where there is none.
+pub(super) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
+    if path.is_empty() {
+        return value;
+    }
+    path.split('.').fold(value, |v, key| v.get(key).unwrap_or(&Value::Null))
+}
+
+/// A member as text; empty where there is none.
+pub(super) fn text<'v>(value: &'v Value, path: &str) -> &'v str {
+    at(value, path).as_str().unwrap_or_default()
+}
+
+/// A member as a whole number; 0 where there is none.
+pub(super) fn int(value: &Value, path: &str) -> i64 {
+    let number = at(value, path);
+    number.as_i64().or_else(|| number.as_f64().map(|f| f as i64)).unwrap_or(0)
+}
+
+/// A member as a truth value.
+pub(super) fn is(value: &Value, path: &str) -> bool {
+    at(value, path).as_bool().unwrap_or(false)
+}
+
+/// The members of a list; none where there is no list.
+pub(super) fn list<'v>(value: &'v Value, path: &str) -> &'v [Value] {
+    at(value, path).as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Names and members of an object; none where there is no object.
+pub(super) fn entries<'v>(
+    value: &'v Value,
+    path: &str,
+) -> impl Iterator<Item = (&'v str, &'v Value)> {
+    at(value, path).as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v))
+}
+
+/// Any value on one line.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(s) => s.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
+        Value::Object(map) => {
+            let pair = |(k, v): (&String, &Value)| format!("{k}={}", plain(v));
+            map.iter().map(pair).collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// One column of a specification: `Title`, `Title=Path` or `Title=Path:how`, where the path is the
+/// title without its spaces unless given, and `how` is one of
+///
+/// * `id`: short unless everything is asked for; `time` and `ago` of nanoseconds or RFC 3339
+/// * `none`: `<none>` where it is empty; `len`: how many there are; `for`: nanoseconds as duration
+/// * `names`: the names of a list of objects; `any`: whether an object has members
+fn cell(spec: &str, value: &Value, look: Look) -> String {
+    let (spec, how) = spec.split_once(':').unwrap_or((spec, ""));
+    let squeezed;
+    let path = match spec.split_once('=') {
+        Some((_, path)) => path,
+        None => {
+            squeezed = spec.replace(' ', "");
+            &squeezed
+        }
+    };
+    let value = at(value, path);
+    match how {
+        "id" => short(&plain(value), look.verbose),
+        "time" => time(nanos(value)),
+        "ago" if look.verbose => time(nanos(value)),
+        "ago" => ago(nanos(value), look.now),
+        "none" if plain(value).is_empty() => NONE.to_owned(),
+        "len" => match value {
+            Value::Array(items) => items.len().to_string(),
+            Value::Object(map) => map.len().to_string(),
+            _ => "0".to_owned(),
+        },
+        "any" => match value {
+            Value::Object(map) => (!map.is_empty()).to_string(),
+            _ => "false".to_owned(),
+        },
+        "names" => {
+            let names: Vec<&str> = list(value, "").iter().map(|v| text(v, "Name")).collect();
+            names.join(",")
+        }
+        "for" => match value.as_i64() {
+            Some(ns) => span(ns / SECOND),
+            None => plain(value),
+        },
+        _ => plain(value),
+    }
+}
+
+fn title(spec: &str) -> &str {
+    spec.split(['=', ':']).next().unwrap_or(spec)
+}
+
+/// A table of JSON objects; `columns` are specifications with `|` between.
+pub(super) fn rows(columns: &str, values: &[Value], look: Look) -> Vec<Vec<String>> {
+    let specs = || columns.split('|');
+    let head = specs().map(|s| title(s).to_owned()).collect();
+    let body = values.iter().map(|v| specs().map(|s| cell(s, v, look)).collect());
+    std::iter::once(head).chain(body).collect()
+}
+
+/// [`rows`] as text.
+pub(super) fn columns(columns: &str, values: &[Value], look: Look) -> String {
+    table(&rows(columns, values, look))
+}
+
+/// A JSON object as a key-value list; lines whose title ends in `?` are left out where empty.
+pub(super) fn fields(columns: &str, value: &Value, look: Look) -> String {
+    let mut list = Vec::new();
+    for spec in columns.split('|') {
+        let text = cell(&spec.replace('?', ""), value, look);
+        if !text.is_empty() || !title(spec).ends_with('?') {
+            list.push((title(spec).trim_end_matches('?'), text));
+        }
+    }
+    pairs(&list)
+}
+
+/// A time of the API as nanoseconds since the epoch; 0 for none.
+pub(super) fn nanos(value: &Value) -> i64 {
+    match value {
+        Value::String(s) => crate::stdx::time::parse_rfc3339(s).filter(|n| *n > 0).unwrap_or(0),
+        other => other.as_i64().unwrap_or(0),
+    }
 }
 
 /// RFC 3339 in UTC, whole seconds; `N/A` for zero.
@@ -109,6 +252,23 @@ mod tests {
         assert_eq!(table(&rows), "ID         Status\nlong-name\nx          dead (stopped)");
         let kv = pairs(&[("ID", "x".into()), ("Node Pool", String::new())]);
         assert_eq!(kv, "ID        = x\nNode Pool = <none>");
+    }
+
+    #[test]
+    fn columns_are_read_from_json() {
+        let v = serde_json::json!([{"ID": "0123456789", "JobID": "a", "At": 1_500_000_000,
+            "T": "1970-01-01T00:01:00.5Z", "L": ["x", "y"], "M": {"k": {"v": true}}}]);
+        let look = Look { verbose: false, now: 61_500_000_000 };
+        let values = v.as_array().unwrap();
+        let out =
+            columns("ID:id|Job ID|On=At:ago|T:time|Tags=L|N=L:len|X=M.k.v|Y:none", values, look);
+        assert_eq!(
+            out,
+            "ID        Job ID  On      T                     Tags  N  X     Y\n\
+             01234567  a       1m ago  1970-01-01T00:01:00Z  x,y   2  true  <none>"
+        );
+        let kv = fields("ID|No?|Job ID?", &values[0], look);
+        assert_eq!(kv, "ID     = 0123456789\nJob ID = a");
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::stdx::json::Decode;
+use serde_json::Value;
 
-use crate::stdx::json;
+use crate::stdx::json::{self, Decode};
 
 /// Where the API is and what every request carries.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +36,17 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(e) => write!(f, "{e}"),
-            Self::Status(code, body) => write!(f, "Unexpected response code: {code} ({body})"),
-            Self::Malformed(text) => write!(f, "failed to read the answer: {text}"),
+            Self::Status(code, body) => {
+                write!(f, "Unexpected response code: {code} ({body})")?;
+                // What a token lacks cannot be told from here; that there may be one can.
+                let hint = match (code, body.as_str()) {
+                    (403, "ACL token expired") => "the token has expired, give a new one",
+                    (401 | 403, _) => "give a token that may do this",
+                    _ => return Ok(()),
+                };
+                write!(f, "; {hint} by -token or NOMAD_TOKEN")
+            }
+            Self::Malformed(text) => write!(f, "{text}"),
         }
     }
 }
@@ -65,6 +74,20 @@ impl Query {
     }
 }
 
+impl Query {
+    /// Adds `name=value` that is coded already.
+    pub(super) fn raw(mut self, pair: &str) -> Self {
+        self.0.push(if self.0.is_empty() { '?' } else { '&' });
+        self.0.push_str(pair);
+        self
+    }
+
+    /// With its question mark; empty where there are no parameters.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Percent-encodes all but unreserved characters.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::new();
@@ -79,8 +102,8 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 impl Api {
-    /// GET of a JSON object.
-    pub(super) fn get<T: Decode + Default>(&self, path: &str, query: Query) -> Result<T, Failure> {
+    /// GET of JSON.
+    pub(super) fn get(&self, path: &str, query: Query) -> Result<Value, Failure> {
         decode(&self.get_raw(path, query)?)
     }
 
@@ -89,36 +112,34 @@ impl Api {
         self.whole("GET", path, query, None).map(|(_, body)| body)
     }
 
-    /// GET of a JSON object and of the index it is valid for.
-    pub(super) fn get_indexed<T: Decode + Default>(
+    /// GET of an object of a known type.
+    pub(super) fn read<T: Decode + Default>(&self, path: &str, query: Query) -> Result<T, Failure> {
+        typed(&self.get_raw(path, query)?)
+    }
+
+    /// [`Api::read`] and the index that it is valid for.
+    pub(super) fn read_indexed<T: Decode + Default>(
         &self,
         path: &str,
         query: Query,
     ) -> Result<(u64, T), Failure> {
         let (index, body) = self.whole("GET", path, query, None)?;
-        Ok((index, decode(&body)?))
+        Ok((index, typed(&body)?))
     }
 
-    /// PUT of a JSON body.
-    pub(super) fn put<T: Decode + Default>(
+    /// Any other request; its answer, null where that has no body.
+    pub(super) fn send(
         &self,
+        method: &str,
         path: &str,
         query: Query,
-        body: &[u8],
-    ) -> Result<T, Failure> {
-        decode(&self.whole("PUT", path, query, Some(body))?.1)
+        body: Option<&[u8]>,
+    ) -> Result<Value, Failure> {
+        decode(&self.whole(method, path, query, body)?.1)
     }
 
-    /// DELETE.
-    pub(super) fn delete<T: Decode + Default>(
-        &self,
-        path: &str,
-        query: Query,
-    ) -> Result<T, Failure> {
-        decode(&self.whole("DELETE", path, query, None)?.1)
-    }
-
-    fn whole(
+    /// Any request; the index and the bytes of its answer.
+    pub(super) fn whole(
         &self,
         method: &str,
         path: &str,
@@ -176,8 +197,21 @@ impl Api {
 
     #[expect(clippy::disallowed_methods, reason = "a command blocks: it has nothing else to do")]
     fn connect(&self) -> Result<(Socket, String), Failure> {
+        let unreachable = |at: &str, e: &io::Error| {
+            let why = match e.kind() {
+                io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+                io::ErrorKind::NotFound => "no such socket".to_owned(),
+                _ => e.to_string(),
+            };
+            let text = format!(
+                "no agent answers at {at}: {why}; start one by `vardo agent`, or say by -address \
+                 or NOMAD_ADDR where one is"
+            );
+            Failure::Malformed(text)
+        };
         if let Some(path) = self.address.strip_prefix("unix://") {
-            return Ok((Socket::Unix(UnixStream::connect(path)?), "localhost".to_owned()));
+            let socket = UnixStream::connect(path).map_err(|e| unreachable(&self.address, &e))?;
+            return Ok((Socket::Unix(socket), "localhost".to_owned()));
         }
         if self.address.starts_with("https://") {
             let text = "https is not supported by this version, use an http:// address";
@@ -187,9 +221,8 @@ impl Api {
         let host = rest.split('/').next().unwrap_or_default();
         let bare = host.rsplit(']').next().unwrap_or_default();
         let target = if bare.contains(':') { host.to_owned() } else { format!("{host}:4646") };
-        let socket = TcpStream::connect(&target).map_err(|e| {
-            io::Error::new(e.kind(), format!("failed to reach the agent at {target}: {e}"))
-        })?;
+        let shown = format!("http://{target}");
+        let socket = TcpStream::connect(&target).map_err(|e| unreachable(&shown, &e))?;
         Ok((Socket::Tcp(socket), host.to_owned()))
     }
 }
@@ -202,8 +235,18 @@ fn header_value(text: &str) -> Result<&str, Failure> {
     Ok(text)
 }
 
-fn decode<T: Decode + Default>(body: &[u8]) -> Result<T, Failure> {
-    json::decode(body).map_err(|e| Failure::Malformed(e.to_string()))
+fn typed<T: Decode + Default>(body: &[u8]) -> Result<T, Failure> {
+    let wrong = |e| format!("the answer is not what was asked for ({e}), check -address");
+    json::decode(body).map_err(|e| Failure::Malformed(wrong(e)))
+}
+
+/// JSON of an answer; null where there is none.
+pub(super) fn decode(body: &[u8]) -> Result<Value, Failure> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Value::Null);
+    }
+    let wrong = |e: serde_json::Error| format!("the answer is no JSON ({e}), check -address");
+    serde_json::from_slice(body).map_err(|e| Failure::Malformed(wrong(e)))
 }
 
 enum Socket {
@@ -281,7 +324,10 @@ impl Response {
         loop {
             let mut fields = [httparse::EMPTY_HEADER; 64];
             let mut head = httparse::Response::new(&mut fields);
-            let parsed = head.parse(&self.buffer).map_err(|e| Failure::Malformed(e.to_string()))?;
+            let parsed = head.parse(&self.buffer).map_err(|e| {
+                let text = format!("what answers there speaks no HTTP ({e}), check -address");
+                Failure::Malformed(text)
+            })?;
             let httparse::Status::Complete(length) = parsed else {
                 if self.buffer.len() > HEAD_BYTES_MAX {
                     return Err(Failure::Malformed("the head is too long".to_owned()));

@@ -1,19 +1,19 @@
-//! `job run` and `job stop`.
+//! `job run`, `validate`, `stop` and `init`.
+
+use serde_json::Value;
 
 use super::args::Args;
-use super::find::{self, Found};
+use super::find;
+use super::format::{at, list, nanos, plain, span, text, time};
 use super::http::{Query, escape};
 use super::jobfile::JobFile;
 use super::monitor::Monitor;
 use super::{Session, Stop, failed};
-use crate::api::{JobDeregisterResponse, JobRegisterResponse};
 
 /// Submits a job and follows it.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    let [path] = args.positionals.as_slice() else {
-        return Err(Stop::Usage("This command takes one argument: <path>".to_owned()));
-    };
-    let job = JobFile::read(path, args).map_err(|e| format!("Error getting job struct: {e}"))?;
+    let job =
+        JobFile::read(args.at(0), args).map_err(|e| format!("Error getting job struct: {e}"))?;
     if args.on("output") {
         session.json(&format!("{{\"Job\":{}}}", job.json));
         return Ok(0);
@@ -24,29 +24,35 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     }
     let body = submission(&job, args)?;
     let query = Query::default();
-    let answer: JobRegisterResponse = session
+    let answer = session
         .api
-        .put("/v1/jobs", query, body.as_bytes())
+        .send("PUT", "/v1/jobs", query, Some(body.as_bytes()))
         .map_err(failed("Error submitting job"))?;
-    if !answer.warnings.is_empty() {
-        session.say(&format!("Job Warnings:\n{}\n", answer.warnings.trim_end()));
-    }
-    if answer.eval_id.is_empty() {
+    warnings(session, &answer);
+    let eval = text(&answer, "EvalID");
+    if eval.is_empty() {
         session.say("Job registration successful");
+        let path = format!("/v1/job/{}/plan", escape(&job.id));
+        let body = format!("{{\"Job\":{}}}", job.json);
+        let planned = session.api.send("PUT", &path, Query::default(), Some(body.as_bytes()));
+        let next = nanos(at(&planned.unwrap_or_default(), "NextPeriodicLaunch"));
+        if next > 0 {
+            let left = span((next - session.look.now) / 1_000_000_000);
+            session.say(&format!("Approximate next launch time: {} ({left} from now)", time(next)));
+        }
         return Ok(0);
     }
     if args.on("detach") {
-        session.say(&format!("Job registration successful\nEvaluation ID: {}", answer.eval_id));
+        session.say(&format!("Job registration successful\nEvaluation ID: {eval}"));
         return Ok(0);
     }
-    Monitor::new(session, args.on("verbose")).evaluation(&answer.eval_id)
+    let status = Monitor::new(session, args.on("verbose")).evaluation(eval)?;
+    session.hint(&format!("Look at it: vardo job status {}", job.id));
+    Ok(status)
 }
 
 /// Stops jobs and follows what comes of it.
 pub(super) fn stop(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    if args.positionals.is_empty() {
-        return Err(Stop::Usage("This command takes at least one argument: <job>".to_owned()));
-    }
     let mut status = 0;
     for id in &args.positionals {
         let outcome = stop_one(session, args, id);
@@ -63,17 +69,22 @@ pub(super) fn stop(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> 
 }
 
 fn stop_one(session: &mut Session<'_>, args: &Args, id: &str) -> Result<i32, Stop> {
-    let missing = || Stop::Error(format!("No job(s) with prefix or ID \"{id}\" found"));
-    let job = match find::job(session, id)?.ok_or_else(missing)? {
-        Found::One(job) => job,
-        Found::Several(text) => return Err(Stop::Error(text)),
-    };
-    if job.id != *id && !args.on("yes") {
-        let question = format!("Are you sure you want to stop job \"{}\"? [y/N]", job.id);
-        session.say(&question);
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).map_err(|e| format!("no answer: {e}"))?;
-        if answer.trim() != "y" {
+    let given = session.api.namespace.clone();
+    let job = find::job(session, id)?;
+    let outcome = stop_found(session, args, &job, text(&job, "ID") == id);
+    session.api.namespace = given;
+    outcome
+}
+
+fn stop_found(
+    session: &mut Session<'_>,
+    args: &Args,
+    job: &Value,
+    exact: bool,
+) -> Result<i32, Stop> {
+    if !exact && !args.on("yes") {
+        let question = format!("Are you sure you want to stop job \"{}\"?", text(job, "ID"));
+        if !confirm(session, &question)? {
             session.say("Cancelling job stop");
             return Ok(0);
         }
@@ -84,21 +95,85 @@ fn stop_one(session: &mut Session<'_>, args: &Args, id: &str) -> Result<i32, Sto
         .with("global", on("global"))
         .with("no_shutdown_delay", on("no-shutdown-delay"))
         .with("eval_priority", args.value("eval-priority").unwrap_or_default());
-    if session.api.namespace.is_empty() || session.api.namespace == "*" {
-        session.api.namespace.clone_from(&job.namespace);
-    }
-    let answer: JobDeregisterResponse = session
+    let answer = session
         .api
-        .delete(&format!("/v1/job/{}", escape(&job.id)), query)
+        .send("DELETE", &find::job_path(job), query, None)
         .map_err(failed("Error deregistering job"))?;
-    if answer.eval_id.is_empty() {
-        return Ok(0);
+    match text(&answer, "EvalID") {
+        "" => Ok(0),
+        eval if args.on("detach") => {
+            session.say(eval);
+            Ok(0)
+        }
+        eval => Monitor::new(session, args.on("verbose")).stop(eval),
     }
-    if args.on("detach") {
-        session.say(&answer.eval_id);
-        return Ok(0);
+}
+
+/// Asks a person; only `y` and `yes` are consent.
+pub(super) fn confirm(session: &mut Session<'_>, question: &str) -> Result<bool, Stop> {
+    session.say(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|e| format!("no answer: {e}"))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Prints what a server warns of.
+pub(super) fn warnings(session: &mut Session<'_>, answer: &Value) {
+    let warnings = text(answer, "Warnings").trim_end();
+    if !warnings.is_empty() {
+        session.say(&format!("Job Warnings:\n{warnings}\n"));
     }
-    Monitor::new(session, args.on("verbose")).stop(&answer.eval_id)
+}
+
+/// Tells what is wrong with a file: here, and by the rules of the server.
+pub(super) fn validate(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let job = JobFile::read(args.at(0), args).map_err(|e| format!("Error parsing job: {e}"))?;
+    let body = format!("{{\"Job\":{}}}", job.json);
+    let answer = session
+        .api
+        .send("PUT", "/v1/validate/job", Query::default(), Some(body.as_bytes()))
+        .map_err(failed("Error validating job"))?;
+    warnings(session, &answer);
+    let wrong: Vec<String> = list(&answer, "ValidationErrors").iter().map(plain).collect();
+    if !text(&answer, "Error").is_empty() {
+        let wrong = if wrong.is_empty() { text(&answer, "Error").into() } else { wrong.join("\n") };
+        return Err(Stop::Error(format!("Job validation errors:\n{wrong}")));
+    }
+    session.say("Job validation successful");
+    Ok(0)
+}
+
+/// A job to begin with.
+const EXAMPLE: &str = r#"job "hello" {
+  type = "service"
+
+  group "g" {
+    count = 1
+
+    task "t" {
+      driver = "raw_exec"
+
+      config {
+        command = "/bin/sh"
+        args    = ["-c", "while true; do date; sleep 5; done"]
+      }
+
+      resources {
+        cpu    = 50 # MHz
+        memory = 16 # MB
+      }
+    }
+  }
+}
+"#;
+
+/// Writes a job file to begin with; an existing one is kept.
+pub(super) fn init(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let path = Some(args.at(0)).filter(|p| !p.is_empty()).unwrap_or("example.nomad.hcl");
+    super::system::create(path, EXAMPLE.as_bytes())?;
+    session.say(&format!("Example job file written to {path}"));
+    session.hint(&format!("Run it: vardo job run {path}"));
+    Ok(0)
 }
 
 /// The body of the registration, with the source for the job's page.
@@ -110,9 +185,11 @@ fn submission(job: &JobFile, args: &Args) -> Result<String, Stop> {
     if let Some(priority) = args.number("eval-priority").map_err(Stop::Usage)? {
         body.push_str(&format!(",\"EvalPriority\":{priority}"));
     }
-    for (flag, field) in
-        [("preserve-counts", "PreserveCounts"), ("policy-override", "PolicyOverride")]
-    {
+    for (flag, field) in [
+        ("preserve-counts", "PreserveCounts"),
+        ("preserve-resources", "PreserveResources"),
+        ("policy-override", "PolicyOverride"),
+    ] {
         if args.on(flag) {
             body.push_str(&format!(",\"{field}\":true"));
         }

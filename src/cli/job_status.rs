@@ -1,58 +1,85 @@
-//! `job status`, and `status` which also takes ids of allocations and nodes.
+//! `job status`, and `status` which also takes ids of whatever else there is.
+
+use serde_json::Value;
 
 use super::args::Args;
 use super::find::{self, Found};
 use super::format::{pairs, row, short, table, time};
-use super::http::{Failure, Query, escape};
+use super::http::{Failure, Query};
 use super::monitor::{deployed, reasons};
-use super::{Session, Stop, alloc, failed, node, system};
-use crate::api::{AllocListStub, Deployment, Evaluation, Job, JobListStub, JobSummary};
+use super::{Session, Stop, alloc, deployment, failed, format, http, node, system};
+use crate::api::{AllocListStub, Deployment, Evaluation, Job, JobSummary};
+
+/// Columns of a list of jobs; two cells are made by [`list_rows`].
+pub(super) const COLUMNS: &str = "ID|Type|Priority|Status|Submit Date=SubmitTime:time";
 
 /// Lists jobs, or shows the one that is named.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    match args.positionals.as_slice() {
-        [] => list(session, args),
-        [id] => one(session, args, id),
-        _ => Err(Stop::Usage("This command takes either no arguments or one: <job>".to_owned())),
+    match args.at(0) {
+        "" => list(session, args),
+        id => match find::job_or_none(session, id)? {
+            Some(found) => one(session, args, found),
+            None => Err(Stop::Error(format!("No job(s) with prefix or ID \"{id}\" found"))),
+        },
     }
 }
 
+/// As [`run`]; what is no job is looked for among allocations, nodes, evaluations and deployments.
+pub(super) fn any(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let id = args.at(0);
+    if id.is_empty() {
+        return list(session, args);
+    }
+    if let Some(found) = find::job_or_none(session, id)? {
+        return one(session, args, found);
+    }
+    type Show = fn(&mut Session<'_>, &Args, Found) -> Result<i32, Stop>;
+    let kinds: [(&find::Kind, Show); 4] = [
+        (&find::ALLOC, alloc::show),
+        (&find::NODE, node::show),
+        (&find::EVAL, deployment::show_eval),
+        (&find::DEPLOYMENT, deployment::show),
+    ];
+    for (kind, show) in kinds {
+        if let Ok(found) = find::by_id(session, kind, id) {
+            return show(session, args, found);
+        }
+    }
+    Err(Stop::Error(format!("Unable to resolve ID: \"{id}\"")))
+}
+
 fn list(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    if args.on("json") {
-        let body = session
-            .api
-            .get_raw("/v1/jobs", Query::default().with("pretty", "true"))
-            .map_err(failed("Error querying jobs"))?;
-        session.write(&body);
+    let body =
+        session.api.get_raw("/v1/jobs", Query::default()).map_err(failed("Error querying jobs"))?;
+    if session.shaped(args, &body)? {
         return Ok(0);
     }
-    let jobs: Vec<JobListStub> =
-        session.api.get("/v1/jobs", Query::default()).map_err(failed("Error querying jobs"))?;
-    if jobs.is_empty() {
-        session.say("No running jobs");
-    } else {
-        let rows = list_rows(&jobs, session.api.namespace == "*");
-        session.say(&table(&rows));
+    let jobs = http::decode(&body).map_err(failed("Error querying jobs"))?;
+    match format::list(&jobs, "") {
+        [] => session.say("No running jobs"),
+        jobs => {
+            let rows = list_rows(session, jobs);
+            session.say(&table(&rows));
+        }
     }
     Ok(0)
 }
 
 /// The rows of a list of jobs, head first.
-pub(super) fn list_rows(jobs: &[JobListStub], namespaces: bool) -> Vec<Vec<String>> {
-    let mut rows = vec![row(["ID", "Type", "Priority", "Status", "Submit Date"])];
-    for job in jobs {
-        rows.push(row([
-            &job.id,
-            &kind(&job.kind, job.periodic, job.parameterized_job),
-            &job.priority.to_string(),
-            &status(&job.status, job.stop),
-            &time(job.submit_time),
-        ]));
+pub(super) fn list_rows(session: &Session<'_>, jobs: &[Value]) -> Vec<Vec<String>> {
+    let mut rows = format::rows(COLUMNS, jobs, session.look);
+    for (cells, job) in rows.iter_mut().skip(1).zip(jobs) {
+        cells[1] = kind(
+            format::text(job, "Type"),
+            format::is(job, "Periodic"),
+            format::is(job, "ParameterizedJob"),
+        );
+        cells[3] = status(format::text(job, "Status"), format::is(job, "Stop"));
     }
-    if namespaces {
+    if session.api.namespace == "*" {
         rows[0].insert(1, "Namespace".to_owned());
         for (cells, job) in rows.iter_mut().skip(1).zip(jobs) {
-            cells.insert(1, job.namespace.clone());
+            cells.insert(1, format::text(job, "Namespace").to_owned());
         }
     }
     rows
@@ -72,40 +99,26 @@ fn status(status: &str, stop: bool) -> String {
     if stop { format!("{status} (stopped)") } else { status.to_owned() }
 }
 
-fn one(session: &mut Session<'_>, args: &Args, id: &str) -> Result<i32, Stop> {
-    let job = match find::job(session, id)? {
-        Some(Found::One(job)) => job,
-        Some(Found::Several(text)) => {
+fn one(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
+    let job = match found {
+        Found::One(job) => job,
+        Found::Several(text) => {
             session.say(&text);
             return Ok(0);
         }
-        None => return other(session, args, id),
     };
-    if session.api.namespace.is_empty() || session.api.namespace == "*" {
-        session.api.namespace.clone_from(&job.namespace);
-    }
-    let path = format!("/v1/job/{}", escape(&job.id));
-    if args.on("json") {
-        return json(session, &path);
+    find::enter(session, &job);
+    let path = find::job_path(&job);
+    if args.on("json") || args.value("t").is_some() {
+        return json(session, args, &path);
     }
     let job: Job =
-        session.api.get(&path, Query::default()).map_err(failed("Error querying job"))?;
+        session.api.read(&path, Query::default()).map_err(failed("Error querying job"))?;
     session.say(&head(&job));
     if args.on("short") {
         return Ok(0);
     }
     details(session, args, &path)
-}
-
-/// What is not a job: an allocation or a node.
-fn other(session: &mut Session<'_>, args: &Args, id: &str) -> Result<i32, Stop> {
-    if let Ok(found) = find::alloc(session, id) {
-        return alloc::show(session, args, found);
-    }
-    if let Ok(found) = find::node(session, id) {
-        return node::show(session, args, found);
-    }
-    Err(Stop::Error(format!("No job(s) with prefix or ID \"{id}\" found")))
 }
 
 fn head(job: &Job) -> String {
@@ -129,22 +142,22 @@ fn details(session: &mut Session<'_>, args: &Args, path: &str) -> Result<i32, St
     let verbose = args.on("verbose");
     let summary: JobSummary = session
         .api
-        .get(&format!("{path}/summary"), Query::default())
+        .read(&format!("{path}/summary"), Query::default())
         .map_err(failed("Error querying job summary"))?;
-    session.say(&format!("\nSummary\n{}", summary_table(&summary)));
+    session.section("Summary", &summary_table(&summary));
     let evals: Vec<Evaluation> = session
         .api
-        .get(&format!("{path}/evaluations"), Query::default())
+        .read(&format!("{path}/evaluations"), Query::default())
         .map_err(failed("Error querying job evaluations"))?;
     if args.on("evals") {
-        session.say(&format!("\nEvaluations\n{}", evaluation_table(&evals, verbose)));
+        session.section("Evaluations", &evaluation_table(&evals, verbose));
     }
     if let Some(text) = placement_failure(&evals) {
         session.say(&format!("\n{text}"));
     }
     // Not every job has one, and a null is an answer too.
     let deployment: Result<Option<Deployment>, Failure> =
-        session.api.get(&format!("{path}/deployment"), Query::default());
+        session.api.read(&format!("{path}/deployment"), Query::default());
     if let Ok(Some(d)) = deployment {
         let head = pairs(&[
             ("ID", short(&d.id, verbose)),
@@ -156,14 +169,14 @@ fn details(session: &mut Session<'_>, args: &Args, path: &str) -> Result<i32, St
     let all = if args.on("all-allocs") { "true" } else { "" };
     let allocs: Vec<AllocListStub> = session
         .api
-        .get(&format!("{path}/allocations"), Query::default().with("all", all))
+        .read(&format!("{path}/allocations"), Query::default().with("all", all))
         .map_err(failed("Error querying job allocations"))?;
     let text = if allocs.is_empty() {
         "No allocations placed".to_owned()
     } else {
         table(&alloc::list_rows(&allocs, verbose, system::wall_ns()))
     };
-    session.say(&format!("\nAllocations\n{text}"));
+    session.section("Allocations", &text);
     Ok(0)
 }
 
@@ -220,7 +233,7 @@ fn placement_failure(evals: &[Evaluation]) -> Option<String> {
 }
 
 /// `[{"Allocations":…,"Evaluations":…,"LatestDeployment":…,"Summary":…}]`.
-fn json(session: &mut Session<'_>, path: &str) -> Result<i32, Stop> {
+fn json(session: &mut Session<'_>, args: &Args, path: &str) -> Result<i32, Stop> {
     let mut parts = Vec::new();
     for (name, sub) in [
         ("Allocations", "allocations"),
@@ -236,6 +249,6 @@ fn json(session: &mut Session<'_>, path: &str) -> Result<i32, Stop> {
         };
         parts.push(format!("\"{name}\":{text}"));
     }
-    session.json(&format!("[{{{}}}]", parts.join(",")));
+    session.shaped(args, format!("[{{{}}}]", parts.join(",")).as_bytes())?;
     Ok(0)
 }

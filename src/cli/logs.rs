@@ -3,15 +3,25 @@
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::args::Args;
-use super::find::{self, Found};
+use super::find;
+use super::format::{entries, text};
 use super::http::{Query, Response};
 use super::{Session, Stop, failed};
-use crate::api::AllocListStub;
+
+/// The allocation that is named, or with `-job` one of the job's.
+pub(super) fn alloc(session: &mut Session<'_>, args: &Args, name: &str) -> Result<Value, Stop> {
+    match args.on("job") {
+        true => find::alloc_of_job(session, name),
+        false => find::by_id(session, &find::ALLOC, name)?.only(),
+    }
+}
 
 /// Which part of a stream to print.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Part {
+pub(super) enum Part {
     All,
     Lines(u64),
     Bytes(u64),
@@ -25,22 +35,8 @@ const TURN: Duration = Duration::from_millis(100);
 
 /// Prints standard output and error of a task.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    let (subject, task) = match args.positionals.as_slice() {
-        [id] => (id, None),
-        [id, task] => (id, Some(task.as_str())),
-        _ => {
-            let text = "This command takes one or two arguments: <allocation> [task]";
-            return Err(Stop::Usage(text.to_owned()));
-        }
-    };
-    let alloc = if args.on("job") {
-        find::alloc_of_job(session, subject)?
-    } else {
-        match find::alloc(session, subject)? {
-            Found::One(alloc) => alloc,
-            Found::Several(text) => return Err(Stop::Error(text)),
-        }
-    };
+    let (subject, task) = (args.at(0), Some(args.at(1)).filter(|t| !t.is_empty()));
+    let alloc = alloc(session, args, subject)?;
     let task = task_of(&alloc, args.value("task").or(task))?;
     let part = part(args)?;
     let kinds: &[&str] = match (args.on("stdout"), args.on("stderr")) {
@@ -58,7 +54,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     Ok(0)
 }
 
-fn part(args: &Args) -> Result<Part, Stop> {
+pub(super) fn part(args: &Args) -> Result<Part, Stop> {
     let number = |name| args.number(name).map_err(Stop::Usage);
     Ok(match (number("n")?, number("c")?) {
         (Some(_), Some(_)) => {
@@ -72,15 +68,15 @@ fn part(args: &Args) -> Result<Part, Stop> {
 }
 
 /// The task to read: the one that is named, or the only one.
-fn task_of(alloc: &AllocListStub, named: Option<&str>) -> Result<String, Stop> {
-    let tasks: Vec<&String> = alloc.task_states.keys().collect();
+fn task_of(alloc: &Value, named: Option<&str>) -> Result<String, Stop> {
+    let tasks: Vec<&str> = entries(alloc, "TaskStates").map(|(name, _)| name).collect();
     if let Some(task) = named {
         return Ok(task.to_owned());
     }
     if let [only] = tasks.as_slice() {
-        return Ok((*only).clone());
+        return Ok((*only).to_owned());
     }
-    let id = super::format::short(&alloc.id, false);
+    let id = super::format::short(text(alloc, "ID"), false);
     if tasks.is_empty() {
         return Err(Stop::Error(format!("Allocation \"{id}\" has no task yet, name it by -task")));
     }
@@ -90,15 +86,15 @@ fn task_of(alloc: &AllocListStub, named: Option<&str>) -> Result<String, Stop> {
     )))
 }
 
-fn request(alloc: &AllocListStub, task: &str, kind: &str) -> (String, Query) {
+fn request(alloc: &Value, task: &str, kind: &str) -> (String, Query) {
     let query = Query::default().with("task", task).with("type", kind).with("plain", "true");
-    (format!("/v1/client/fs/logs/{}", alloc.id), query)
+    (format!("/v1/client/fs/logs/{}", text(alloc, "ID")), query)
 }
 
 /// The wanted part of a stream as it stands now.
 fn whole(
     session: &Session<'_>,
-    alloc: &AllocListStub,
+    alloc: &Value,
     task: &str,
     kind: &str,
     part: Part,
@@ -128,7 +124,7 @@ fn whole(
 }
 
 /// Where the last `n` lines begin. `None`: further back than `bytes` reach, and they are not `all`.
-fn last_lines(bytes: &[u8], n: u64, all: bool) -> Option<usize> {
+pub(super) fn last_lines(bytes: &[u8], n: u64, all: bool) -> Option<usize> {
     if n == 0 {
         return Some(bytes.len());
     }
@@ -144,7 +140,7 @@ fn last_lines(bytes: &[u8], n: u64, all: bool) -> Option<usize> {
 /// Prints the wanted part and goes on, both streams in turn, until the task's streams end.
 fn follow(
     session: &mut Session<'_>,
-    alloc: &AllocListStub,
+    alloc: &Value,
     task: &str,
     part: Part,
     kinds: &[&str],

@@ -1,30 +1,47 @@
 //! The command line: a blocking program that speaks to an agent over its HTTP API.
 //!
-//! `table.rs` holds every command with its flags; parser and help are made from it. A command gets
-//! a [`Session`] (where to write, where the API is) and answers with an exit status.
+//! `table.rs` holds every command with its flags; parser, help, man page and completions are made
+//! from it. A command gets a [`Session`] (where to write, where the API is) and answers with an
+//! exit status. Answers of the API are read as plain JSON; `format.rs` makes columns of them.
 
+mod acl;
 mod agent;
 mod alloc;
 mod args;
+mod complete;
+mod deployment;
 mod drain;
 mod find;
 mod format;
+mod fs;
+mod help;
 mod http;
 mod job;
+mod job_change;
+mod job_show;
 mod job_status;
 mod jobfile;
 mod logs;
 mod monitor;
 mod node;
+mod operator;
+mod plan;
+mod show;
 mod simulate;
 mod system;
 mod table;
+mod table_rest;
+mod template;
+mod var;
 
 use std::io::Write;
 
-use self::args::{Args, Flag};
-use self::http::{Api, Failure};
-use self::table::{COMMANDS, Command, GENERAL, GROUPS};
+use serde_json::Value;
+
+use self::args::Args;
+use self::format::Look;
+use self::http::{Api, Failure, Query};
+use self::table::{Command, Run};
 
 /// Runs the command that the arguments after the program's name ask for; its exit status.
 pub fn main(args: &[String]) -> i32 {
@@ -35,55 +52,77 @@ pub fn main(args: &[String]) -> i32 {
 
 /// As [`main`], with the streams to write to.
 fn run(args: &[String], out: &mut dyn Write, err: &mut dyn Write) -> i32 {
-    let mut session = Session { api: Api::default(), out, err, terminal: false, open: true };
-    let bare = |a: &str| a.trim_start_matches('-').to_owned();
-    match args.first().map(String::as_str) {
-        None => {
-            session.warn(&overview());
+    let mut session = Session {
+        api: Api::default(),
+        out,
+        err,
+        terminal: false,
+        colour: false,
+        open: true,
+        look: Look::default(),
+    };
+    let first = args.first().map_or("", String::as_str);
+    match first {
+        "" => {
+            session.warn(&help::overview());
             return UNKNOWN_COMMAND;
         }
-        Some("-h" | "-help" | "--help" | "help") => {
-            session.say(&overview());
+        "-h" | "-help" | "--help" | "help" => {
+            session.say(&help::overview());
             return 0;
         }
-        Some(flag) if matches!(bare(flag).as_str(), "version" | "v") && flag.starts_with('-') => {
+        "-v" | "-version" | "--v" | "--version" => {
             // Programs that look for the reference's binary read the first line.
             session.say(&format!("Nomad v{}\n{}", crate::API_VERSION, agent::version_line()));
             return 0;
         }
-        Some(_) => {}
+        _ => {}
     }
-    let Some((command, used)) = table::find(args) else {
-        return unknown(&mut session, args);
-    };
-    dispatch(&mut session, command, args.get(used..).unwrap_or_default())
+    match table::find(args) {
+        Some((command, used)) => {
+            dispatch(&mut session, command, args.get(used..).unwrap_or_default())
+        }
+        None => unknown(&mut session, args),
+    }
 }
 
 fn dispatch(session: &mut Session<'_>, command: &Command, rest: &[String]) -> i32 {
-    if command.own_flags {
-        if rest.iter().any(|a| matches!(a.as_str(), "-h" | "-help" | "--help")) {
-            session.say(&help(command));
+    let asks = |a: &String| matches!(a.as_str(), "-h" | "-help" | "--help");
+    if let Run::Raw(run) = command.run {
+        if rest.iter().any(asks) {
+            session.say(&help::command(command));
             return 0;
         }
-        let args = Args::raw(rest);
-        let outcome = (command.run)(session, &args);
+        let outcome = run(session, &Args::raw(rest));
         return finish(session, command, outcome);
     }
-    let general: &[Flag] = if command.general { GENERAL } else { &[] };
-    let args = match Args::parse(rest, &[command.flags, general]) {
+    let flags = command.all_flags();
+    let args = Args::parse(rest, &flags, command.args).and_then(|args| {
+        let wrong = args.count_wrong(command.args).filter(|_| !args.help);
+        wrong.map_or(Ok(args), Err)
+    });
+    let args = match args {
         Ok(args) => args,
-        Err(text) => {
-            session.warn(&text);
-            return finish(session, command, Err(Stop::Usage(String::new())));
-        }
+        Err(text) => return finish(session, command, Err(Stop::Usage(text))),
     };
     if args.help {
-        session.say(&help(command));
+        session.say(&help::command(command));
         return 0;
     }
     session.api = api(&args);
-    session.terminal = system::is_terminal() && !args.on("no-color");
-    let outcome = (command.run)(session, &args);
+    let plain = args.on("no-color") || system::env("NOMAD_CLI_NO_COLOR").is_some();
+    let forced = args.on("force-color") || system::env("NOMAD_CLI_FORCE_COLOR").is_some();
+    session.terminal = system::is_terminal() && !plain;
+    session.colour = (session.terminal || forced) && !plain;
+    session.look = Look { verbose: args.on("verbose"), now: system::wall_ns() };
+    let outcome = match command.run {
+        Run::Do(run) | Run::Raw(run) => run(session, &args),
+        Run::List(what, path, columns) => show::list(session, &args, what, path, columns),
+        Run::Show(what, path, columns) => show::one(session, &args, what, path, columns),
+        Run::Send(what, method, path, said) => {
+            show::send(session, &args, what, (method, path), said)
+        }
+    };
     finish(session, command, outcome)
 }
 
@@ -95,11 +134,8 @@ fn finish(session: &mut Session<'_>, command: &Command, outcome: Result<i32, Sto
             1
         }
         Err(Stop::Usage(text)) => {
-            if !text.is_empty() {
-                session.warn(&text);
-            }
-            let name = command.names[0];
-            session.warn(&format!("For additional help try 'vardo {name} -help'"));
+            session.warn(&text);
+            session.warn(&format!("For additional help try 'vardo {} -help'", command.name()));
             1
         }
     }
@@ -120,64 +156,21 @@ fn api(args: &Args) -> Api {
     }
 }
 
+/// A group without a command of it, or a word that is neither.
 fn unknown(session: &mut Session<'_>, args: &[String]) -> i32 {
-    let group = args.first().map_or("", String::as_str);
-    let Some((name, about)) = GROUPS.iter().find(|(name, _)| *name == group) else {
-        session.warn(&overview());
-        return UNKNOWN_COMMAND;
-    };
-    let mut text = format!("Usage: vardo {name} <subcommand> [options] [args]\n\n  {about}\n\n");
-    text.push_str("Subcommands:\n\n");
-    for command in COMMANDS {
-        let of_group = |n: &&&str| n.split_once(' ').is_some_and(|(g, _)| g == *name);
-        if let Some((_, sub)) = command.names.iter().find(of_group).and_then(|n| n.split_once(' '))
-        {
-            text.push_str(&format!("    {sub:<10}{}\n", command.about));
+    let asked = args.iter().any(|a| matches!(a.as_str(), "-h" | "-help" | "--help"));
+    match help::group(args) {
+        Some(text) if asked => session.say(&text),
+        Some(text) => session.warn(&text),
+        None => {
+            let first = args.first().map_or("", String::as_str);
+            let near = table::nearest(first).map(|n| format!("; did you mean '{n}'?"));
+            session.warn(&format!("No such command: {first}{}", near.unwrap_or_default()));
+            session.warn(&help::overview());
+            return UNKNOWN_COMMAND;
         }
-    }
-    let asked = args.iter().skip(1).any(|a| matches!(a.as_str(), "-h" | "-help" | "--help"));
-    if asked {
-        session.say(text.trim_end());
-    } else {
-        session.warn(text.trim_end());
     }
     i32::from(!asked)
-}
-
-/// The list of commands.
-fn overview() -> String {
-    let mut text = "Usage: vardo [-version] [-help] <command> [args]\n\nCommands:\n\n".to_owned();
-    for command in COMMANDS {
-        text.push_str(&format!("    {:<14}{}\n", command.names[0], command.about));
-        for alias in command.names.iter().skip(1) {
-            text.push_str(&format!("    {alias:<14}The same as '{}'\n", command.names[0]));
-        }
-    }
-    text.trim_end().to_owned()
-}
-
-fn help(command: &Command) -> String {
-    let mut text = format!("Usage: vardo {} {}\n\n", command.names[0], command.usage);
-    text.push_str(&format!("  {}\n", command.about));
-    let mut section = |title: &str, flags: &[Flag]| {
-        if flags.is_empty() {
-            return;
-        }
-        text.push_str(&format!("\n{title}:\n"));
-        for flag in flags {
-            let gap = if flag.value.is_empty() { "" } else { "=" };
-            text.push_str(&format!("\n  -{}{gap}{}\n    {}.\n", flag.name, flag.value, flag.help));
-        }
-    };
-    if command.own_flags {
-        section("Options", &agent::flags());
-    } else {
-        section("Options", command.flags);
-    }
-    if command.general {
-        section("General options", GENERAL);
-    }
-    text.trim_end().to_owned()
 }
 
 /// What a command works with.
@@ -187,15 +180,28 @@ struct Session<'a> {
     err: &'a mut dyn Write,
     /// Standard output is a terminal: progress may be redrawn in place.
     terminal: bool,
+    /// Titles may be bold and differences coloured.
+    colour: bool,
     /// False once nobody reads the output any more.
     open: bool,
+    look: Look,
 }
 
 impl Session<'_> {
     /// A line on standard output.
     fn say(&mut self, line: &str) {
-        self.write(line.as_bytes());
-        self.write(b"\n");
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// A section: an empty line, a title and what it is of.
+    fn section(&mut self, title: &str, body: &str) {
+        let title = self.paint("1", title);
+        self.say(&format!("\n{title}\n{body}"));
+    }
+
+    /// Text in a colour or weight of ANSI, where there may be any.
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     /// Bytes on standard output, as they are.
@@ -213,6 +219,40 @@ impl Session<'_> {
     /// A line on standard error. Where that fails there is nobody left to tell.
     fn warn(&mut self, line: &str) {
         self.open &= writeln!(self.err, "{line}").is_ok();
+    }
+
+    /// What a person would probably do next; nothing for programs, or where hints are off.
+    fn hint(&mut self, text: &str) {
+        let off = system::env("NOMAD_CLI_SHOW_HINTS").as_deref().and_then(crate::stdx::parse_bool);
+        if self.terminal && off != Some(false) {
+            self.warn(&format!("\n==> {text}"));
+        }
+    }
+
+    /// Prints an answer as `-json` or `-t` ask; false where neither does.
+    fn shaped(&mut self, args: &Args, body: &[u8]) -> Result<bool, Stop> {
+        if let Some(template) = args.value("t") {
+            let value = http::decode(body).map_err(|e| e.to_string())?;
+            let text = template::render(template, &value)?;
+            self.say(&text);
+            return Ok(true);
+        }
+        if args.on("json") {
+            self.json(&String::from_utf8_lossy(body));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// GET of JSON; `what` is the sentence before the colon where it fails.
+    fn get(&self, path: &str, query: Query, what: &str) -> Result<Value, Stop> {
+        self.api.get(path, query).map_err(failed(what))
+    }
+
+    /// PUT of JSON.
+    fn put(&self, path: &str, query: Query, body: &Value, what: &str) -> Result<Value, Stop> {
+        let body = body.to_string();
+        self.api.send("PUT", path, query, Some(body.as_bytes())).map_err(failed(what))
     }
 }
 
@@ -260,26 +300,47 @@ mod tests {
     #[test]
     fn wrong_words_end_with_the_reference_status() {
         assert_eq!(call(&[]).0, 127);
-        assert_eq!(call(&["nope"]).0, 127);
+        let (status, _, err) = call(&["jbo"]);
+        assert_eq!(status, 127);
+        assert!(err.starts_with("No such command: jbo; did you mean 'job'?\n"), "{err}");
         assert_eq!(call(&["job"]).0, 1);
         assert_eq!(call(&["job", "nope"]).0, 1);
+        assert_eq!(call(&["operator", "raft", "-help"]).0, 0);
         assert_eq!(call(&["job", "stop"]).0, 1);
         let (status, out, err) = call(&["node", "status", "-nope"]);
         assert_eq!((status, out.as_str()), (1, ""));
         assert!(err.contains("flag provided but not defined: -nope"));
-        assert!(err.contains("For additional help try 'vardo node status -help'"));
+        assert!(err.ends_with("For additional help try 'vardo node status -help'\n"));
+    }
+
+    /// Every command has help with all of its flags, and every flag an explanation.
+    #[test]
+    fn every_command_explains_itself() {
+        for command in table::commands() {
+            let words: Vec<&str> = command.name().split(' ').chain(["-help"]).collect();
+            let (status, out, err) = call(&words);
+            assert_eq!((status, err.as_str()), (0, ""), "{words:?}");
+            assert!(out.starts_with(&format!("Usage: vardo {}", command.name())), "{out}");
+            for flag in command.all_flags() {
+                assert!(!flag.help.is_empty(), "{words:?} -{}", flag.name);
+                assert!(out.contains(&format!("\n  -{}", flag.name)), "{words:?} -{}", flag.name);
+            }
+            for name in command.names.split(", ") {
+                let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
+                let found = table::find(&words).map(|(c, n)| (c.names, n));
+                assert_eq!(found, Some((command.names, words.len())), "{name}");
+            }
+        }
     }
 
     #[test]
-    fn every_command_explains_itself() {
-        for command in COMMANDS {
-            for name in command.names {
-                let mut words: Vec<&str> = name.split(' ').collect();
-                words.push("-help");
-                let (status, out, _) = call(&words);
-                assert_eq!(status, 0, "{name}");
-                assert!(out.starts_with("Usage: vardo "), "{name}");
-            }
-        }
+    fn an_agent_that_is_not_there_is_said_in_one_line() {
+        let (status, out, err) = call(&["job", "status", "-address=http://127.0.0.1:1"]);
+        assert_eq!((status, out.as_str()), (1, ""));
+        assert_eq!(
+            err,
+            "Error querying jobs: no agent answers at http://127.0.0.1:1: connection refused; \
+             start one by `vardo agent`, or say by -address or NOMAD_ADDR where one is\n"
+        );
     }
 }

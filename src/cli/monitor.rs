@@ -70,6 +70,11 @@ impl<'s, 'a> Monitor<'s, 'a> {
         })
     }
 
+    /// Follows a deployment alone; the command's exit status.
+    pub(super) fn rollout(mut self, id: &str) -> Result<i32, Stop> {
+        Ok(i32::from(!self.deployment(id)?))
+    }
+
     /// Follows the evaluation of a job that was stopped: it is over when the evaluation is.
     pub(super) fn stop(mut self, id: &str) -> Result<i32, Stop> {
         self.title(&format!("Monitoring evaluation {}", quoted(id, self.verbose)));
@@ -85,7 +90,7 @@ impl<'s, 'a> Monitor<'s, 'a> {
             let (at, eval): (u64, Evaluation) = self
                 .session
                 .api
-                .get_indexed(&format!("/v1/evaluation/{id}"), query)
+                .read_indexed(&format!("/v1/evaluation/{id}"), query)
                 .map_err(failed("Error reading evaluation"))?;
             index = at;
             if std::mem::take(&mut first) {
@@ -173,7 +178,7 @@ impl<'s, 'a> Monitor<'s, 'a> {
         let (at, mut allocs): (u64, Vec<AllocListStub>) = self
             .session
             .api
-            .get_indexed(&path, wait(index))
+            .read_indexed(&path, wait(index))
             .map_err(failed("Error reading allocations"))?;
         self.index = at;
         sort::by(&mut allocs, |a, b| (a.create_index, &a.name).cmp(&(b.create_index, &b.name)));
@@ -222,7 +227,7 @@ impl<'s, 'a> Monitor<'s, 'a> {
             let (at, deployment): (u64, Deployment) = self
                 .session
                 .api
-                .get_indexed(&format!("/v1/deployment/{id}"), wait(index))
+                .read_indexed(&format!("/v1/deployment/{id}"), wait(index))
                 .map_err(failed("Error reading deployment"))?;
             index = at;
             let snapshot = deployment_text(&deployment, self.verbose);

@@ -1,30 +1,31 @@
-//! `node status`.
+//! `node status`, and what is set at nodes.
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use super::args::Args;
-use super::find::{self, Found, dash};
+use super::find::{self, Found};
 use super::format::{bytes, pairs, row, short, span, table, time};
-use super::http::Query;
-use super::{Session, Stop, alloc, failed, system};
-use crate::api::{AllocListStub, AllocatedResources, Node, NodeListStub};
+use super::http::{Query, escape};
+use super::{Session, Stop, alloc, failed, format, system};
+use crate::api::{AllocListStub, AllocatedResources, Node};
+use crate::stdx::json;
 use crate::stdx::json::records;
+
+/// Columns of a list of nodes.
+pub(super) const COLUMNS: &str = "ID:id|Node Pool|DC=Datacenter|Name|Class=NodeClass:none|Drain\
+    |Eligibility=SchedulingEligibility|Status";
 
 /// Lists nodes, or shows the one that is named.
 pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    match args.positionals.as_slice() {
-        [] if args.on("self") => {
-            let id = own_id(session)?;
-            let found = find::node(session, &id)?;
-            show(session, args, found)
-        }
-        [] => list(session, args),
-        [id] => {
-            let found = find::node(session, id)?;
-            show(session, args, found)
-        }
-        _ => Err(Stop::Usage("This command takes either no arguments or one: <node>".to_owned())),
-    }
+    let id = match args.at(0) {
+        "" if args.on("self") => own_id(session)?,
+        "" => return list(session, args),
+        id => id.to_owned(),
+    };
+    let found = find::by_id(session, &find::NODE, &id)?;
+    show(session, args, found)
 }
 
 records! {
@@ -38,7 +39,7 @@ struct AgentSelf {
 pub(super) fn own_id(session: &Session<'_>) -> Result<String, Stop> {
     let about: AgentSelf = session
         .api
-        .get("/v1/agent/self", Query::default())
+        .read("/v1/agent/self", Query::default())
         .map_err(failed("Error querying agent info"))?;
     let id = about.stats.get("client").and_then(|c| c.get("node_id")).cloned();
     id.ok_or_else(|| Stop::Error("The agent that was asked runs no client".to_owned()))
@@ -46,47 +47,98 @@ pub(super) fn own_id(session: &Session<'_>) -> Result<String, Stop> {
 
 fn list(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     let what = "Error querying node status";
-    if args.on("json") {
-        let query = Query::default().with("pretty", "true");
-        let body = session.api.get_raw("/v1/nodes", query).map_err(failed(what))?;
-        session.write(&body);
+    let os = if args.on("os") { "true" } else { "" };
+    let query = super::show::query(args).with("os", os);
+    let body = session.api.get_raw("/v1/nodes", query).map_err(failed(what))?;
+    if session.shaped(args, &body)? {
         return Ok(0);
     }
-    let nodes: Vec<NodeListStub> =
-        session.api.get("/v1/nodes", Query::default()).map_err(failed(what))?;
-    if nodes.is_empty() {
-        return Ok(0);
-    }
-    let verbose = args.on("verbose");
+    let nodes = super::http::decode(&body).map_err(failed(what))?;
+    let nodes = format::list(&nodes, "");
     if args.on("quiet") {
-        for n in &nodes {
-            session.say(&short(&n.id, verbose));
+        for n in nodes {
+            session.say(&short(format::text(n, "ID"), session.look.verbose));
         }
+    } else if !nodes.is_empty() {
+        let mut rows = format::rows(COLUMNS, nodes, session.look);
+        if args.on("allocs") {
+            rows[0].push("Running Allocs".to_owned());
+            for (cells, n) in rows.iter_mut().skip(1).zip(nodes) {
+                let running = allocations(session, format::text(n, "ID"))?;
+                let running = running.iter().filter(|a| a.client_status == "running").count();
+                cells.push(running.to_string());
+            }
+        }
+        session.say(&table(&rows));
+    }
+    Ok(0)
+}
+
+/// Shows or sets the servers that a client calls.
+pub(super) fn config(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    if let Some(servers) = args.value("update-servers") {
+        let query = servers.split(',').fold(Query::default(), |q, s| q.with("address", s));
+        session.put("/v1/agent/servers", query, &Value::Null, "Error updating server list")?;
         return Ok(0);
     }
-    let mut rows =
-        vec![row(["ID", "Node Pool", "DC", "Name", "Class", "Drain", "Eligibility", "Status"])];
-    for n in &nodes {
-        rows.push(row([
-            &short(&n.id, verbose),
-            &n.node_pool,
-            &n.datacenter,
-            &n.name,
-            dash(&n.node_class),
-            &n.drain.to_string(),
-            &n.scheduling_eligibility,
-            &n.status,
-        ]));
+    if !args.on("servers") {
+        let text = "Either -servers or -update-servers must be given";
+        return Err(Stop::Usage(text.to_owned()));
     }
-    if args.on("allocs") {
-        rows[0].push("Running Allocs".to_owned());
-        for (cells, n) in rows.iter_mut().skip(1).zip(&nodes) {
-            let running = allocations(session, &n.id)?;
-            let running = running.iter().filter(|a| a.client_status == "running").count();
-            cells.push(running.to_string());
+    let all = session.get("/v1/agent/servers", Query::default(), "Error querying server list")?;
+    for server in format::list(&all, "") {
+        session.say(&format::plain(server));
+    }
+    Ok(0)
+}
+
+fn meta_query(session: &Session<'_>, args: &Args) -> Result<Query, Stop> {
+    let id = args.value("node-id").map(|id| find::id(session, &find::NODE, id)).transpose()?;
+    Ok(Query::default().with("node_id", &id.unwrap_or_default()))
+}
+
+/// Sets metadata.
+pub(super) fn meta_apply(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let mut meta = serde_json::Map::new();
+    for pair in &args.positionals {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Stop::Usage(format!("{pair:?} is not of the form key=value")))?;
+        meta.insert(key.to_owned(), value.into());
+    }
+    for key in args.value("unset").unwrap_or_default().split(',').filter(|k| !k.is_empty()) {
+        meta.insert(key.to_owned(), Value::Null);
+    }
+    let query = meta_query(session, args)?;
+    let body = json!({ "Meta": meta });
+    session.put("/v1/client/metadata", query, &body, "Error applying dynamic node metadata")?;
+    Ok(0)
+}
+
+/// Shows metadata.
+pub(super) fn meta_read(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let query = meta_query(session, args)?;
+    let wrong = "Error reading dynamic node metadata";
+    let body = session.api.get_raw("/v1/client/metadata", query).map_err(failed(wrong))?;
+    if !session.shaped(args, &body)? {
+        let all = super::http::decode(&body).map_err(failed(wrong))?;
+        for (title, part) in
+            [("All Meta", "Meta"), ("Dynamic Meta", "Dynamic"), ("Static Meta", "Static")]
+        {
+            let list: Vec<(&str, String)> =
+                format::entries(&all, part).map(|(k, v)| (k, format::plain(v))).collect();
+            session.section(title, &pairs(&list));
         }
     }
-    session.say(&table(&rows));
+    Ok(0)
+}
+
+/// Makes or changes a node pool from a file.
+pub(super) fn pool_apply(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let pool = super::operator::object(args.at(0), "node_pool")?;
+    let path = format!("/v1/node/pool/{}", escape(format::text(&pool, "Name")));
+    session.put(&path, Query::default(), &pool, "Error applying node pool")?;
+    session.say(&format!("Successfully applied node pool \"{}\"!", format::text(&pool, "Name")));
     Ok(0)
 }
 
@@ -135,16 +187,12 @@ impl From<OnNode> for AllocListStub {
 pub(super) fn allocations(session: &Session<'_>, node: &str) -> Result<Vec<AllocListStub>, Stop> {
     let path = format!("/v1/node/{node}/allocations");
     let allocs: Vec<OnNode> =
-        session.api.get(&path, Query::default()).map_err(failed("Error querying allocations"))?;
+        session.api.read(&path, Query::default()).map_err(failed("Error querying allocations"))?;
     Ok(allocs.into_iter().map(AllocListStub::from).collect())
 }
 
 /// Shows a node, or the candidates.
-pub(super) fn show(
-    session: &mut Session<'_>,
-    args: &Args,
-    found: Found<NodeListStub>,
-) -> Result<i32, Stop> {
+pub(super) fn show(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
     let stub = match found {
         Found::One(stub) => stub,
         Found::Several(text) => {
@@ -152,38 +200,36 @@ pub(super) fn show(
             return Ok(0);
         }
     };
-    let path = format!("/v1/node/{}", stub.id);
+    let path = format!("/v1/node/{}", format::text(&stub, "ID"));
     let what = "Error querying node info";
-    if args.on("json") {
-        let query = Query::default().with("pretty", "true");
-        let body = session.api.get_raw(&path, query).map_err(failed(what))?;
-        session.write(&body);
+    let body = session.api.get_raw(&path, Query::default()).map_err(failed(what))?;
+    if session.shaped(args, &body)? {
         return Ok(0);
     }
-    let node: Node = session.api.get(&path, Query::default()).map_err(failed(what))?;
+    let node: Node = json::decode(&body).map_err(|e| format!("{what}: {e}"))?;
     let usage = host_usage(session, &node.id);
     session.say(&head(&node, usage.as_ref()));
     if args.on("short") {
         return Ok(0);
     }
     let verbose = args.on("verbose");
-    session.say(&format!("\nNode Events\n{}", events(&node)));
+    session.section("Node Events", &events(&node));
     let allocs = allocations(session, &node.id)?;
-    session.say(&format!("\nAllocated Resources\n{}", allocated(&node, &allocs)));
+    session.section("Allocated Resources", &allocated(&node, &allocs));
     if let Some(usage) = &usage {
-        session.say(&format!("\nHost Resource Utilization\n{}", utilization(&node, usage)));
+        session.section("Host Resource Utilization", &utilization(&node, usage));
     }
     if verbose {
         let attributes: Vec<(&str, String)> =
             node.attributes.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
-        session.say(&format!("\nAttributes\n{}", pairs(&attributes)));
+        session.section("Attributes", &pairs(&attributes));
     }
     let text = if allocs.is_empty() {
         "No allocations placed".to_owned()
     } else {
         table(&alloc::list_rows(&allocs, verbose, system::wall_ns()))
     };
-    session.say(&format!("\nAllocations\n{text}"));
+    session.section("Allocations", &text);
     Ok(0)
 }
 
@@ -280,7 +326,7 @@ struct HostDisk {
 
 /// `None` where the node does not answer: the rest is worth showing without it.
 fn host_usage(session: &Session<'_>, node: &str) -> Option<HostUsage> {
-    session.api.get("/v1/client/stats", Query::default().with("node_id", node)).ok()
+    session.api.read("/v1/client/stats", Query::default().with("node_id", node)).ok()
 }
 
 fn utilization(node: &Node, usage: &HostUsage) -> String {

@@ -105,14 +105,15 @@ fn nodes(session: &Session<'_>, args: &Args) -> Result<Vec<Node>, Stop> {
 fn of_cluster(session: &Session<'_>) -> Result<Vec<Node>, Stop> {
     let api = &session.api;
     let stubs: Vec<NodeListStub> =
-        api.get("/v1/nodes", Query::default()).map_err(failed("Error querying nodes"))?;
+        api.read("/v1/nodes", Query::default()).map_err(failed("Error querying nodes"))?;
     let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
     for stub in stubs {
         let path = format!("/v1/node/{}", escape(&stub.id));
-        let node: Node = api.get(&path, Query::default()).map_err(failed("Error querying node"))?;
+        let node: Node =
+            api.read(&path, Query::default()).map_err(failed("Error querying node"))?;
         let path = format!("{path}/allocations");
         let allocs: Vec<Allocation> =
-            api.get(&path, Query::default()).map_err(failed("Error querying allocations"))?;
+            api.read(&path, Query::default()).map_err(failed("Error querying allocations"))?;
         nodes.insert(stub.id, simulate::without(node, &allocs));
     }
     Ok(nodes.into_values().collect())

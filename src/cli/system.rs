@@ -27,3 +27,32 @@ pub(super) fn wall_ns() -> i64 {
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
+
+/// Writes a file that must not be there yet.
+pub(super) fn create(path: &str, bytes: &[u8]) -> Result<(), String> {
+    use std::io::Write;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(bytes));
+    written.map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => format!("File {path:?} already exists"),
+        _ => format!("{path}: {e}"),
+    })
+}
+
+/// The content of a file, or of standard input for `-`.
+pub(super) fn read(path: &str) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    match path {
+        "-" => std::io::stdin().read_to_end(&mut bytes).map(drop),
+        _ => std::fs::read(path).map(|all| bytes = all),
+    }
+    .map_err(|e| format!("{path}: {e}"))?;
+    Ok(bytes)
+}
+
+/// Waits.
+#[expect(clippy::disallowed_methods, reason = "a command has nothing else to do meanwhile")]
+pub(super) fn pause(ns: u64) {
+    std::thread::sleep(std::time::Duration::from_nanos(ns));
+}

@@ -1,247 +1,607 @@
-//! Every command: names, arguments, flags and function.
+//! Every command: names, arguments, flags and what it does. The rest stands in `table_rest.rs`.
 
-use super::args::{Args, Flag, switch, valued};
-use super::{Session, Stop, agent, alloc, drain, job, job_status, logs, node, simulate};
+use super::args::{Args, Flag, flags};
+use super::table_rest::REST;
+use super::{
+    Session, Stop, agent, alloc, deployment, drain, fs, job, job_change, job_show, job_status,
+    logs, node, plan, simulate,
+};
 
 /// One command.
 pub(super) struct Command {
-    /// The first is the full one; the others do the same.
-    pub(super) names: &'static [&'static str],
+    /// The first is the full one; the others, behind commas, do the same.
+    pub(super) names: &'static str,
+    /// Arguments as the usage line shows them: `<needed>`, `[optional]`, `<one or more>...`.
+    pub(super) args: &'static str,
     pub(super) about: &'static str,
-    /// Arguments as the usage line shows them.
-    pub(super) usage: &'static str,
-    pub(super) flags: &'static [Flag],
+    /// See [`flags`].
+    own: &'static str,
     /// Takes the general options: it speaks to an agent.
-    pub(super) general: bool,
+    pub(super) remote: bool,
+    pub(super) run: Run,
+}
+
+/// A command's function: an exit status, or why there was nothing to do.
+pub(super) type Code = fn(&mut Session<'_>, &Args) -> Result<i32, Stop>;
+
+/// What a command does.
+#[derive(Clone, Copy)]
+pub(super) enum Run {
+    Do(Code),
     /// Reads its flags itself.
-    pub(super) own_flags: bool,
-    /// The exit status, or why there was nothing to do.
-    pub(super) run: fn(&mut Session<'_>, &Args) -> Result<i32, Stop>,
+    Raw(Code),
+    /// GET of a list: what it is of, path, columns (see `format::rows`).
+    List(&'static str, &'static str, &'static str),
+    /// GET of an object: what it is, path, lines (see `format::fields`).
+    Show(&'static str, &'static str, &'static str),
+    /// A request: what goes wrong, method, path, what is said at the end.
+    Send(&'static str, &'static str, &'static str, &'static str),
+}
+
+/// A command that speaks to an agent.
+pub(super) const fn api(
+    names: &'static str,
+    args: &'static str,
+    about: &'static str,
+    own: &'static str,
+    run: Run,
+) -> Command {
+    Command { names, args, about, own, remote: true, run }
+}
+
+/// A command that does not.
+pub(super) const fn local(
+    names: &'static str,
+    args: &'static str,
+    about: &'static str,
+    own: &'static str,
+    run: Run,
+) -> Command {
+    Command { names, args, about, own, remote: false, run }
+}
+
+impl Command {
+    pub(super) fn name(&self) -> &'static str {
+        self.names.split(',').next().unwrap_or_default()
+    }
+
+    /// Flags of its own, without the general options.
+    pub(super) fn own_flags(&self) -> Vec<Flag> {
+        if matches!(self.run, Run::Raw(_)) { agent::flags() } else { flags(self.own, COMMON) }
+    }
+
+    /// All flags.
+    pub(super) fn all_flags(&self) -> Vec<Flag> {
+        let mut all = self.own_flags();
+        if self.remote {
+            all.extend(flags(GENERAL, COMMON));
+        }
+        all
+    }
 }
 
 /// Options of every command that speaks to an agent.
-pub(super) const GENERAL: &[Flag] = &[
-    valued(
-        "address",
-        "<addr>",
-        "Address of the agent, http://host:port or unix:///path; also \
-        NOMAD_ADDR",
-    ),
-    valued("region", "<region>", "Region to ask; also NOMAD_REGION"),
-    valued("namespace", "<namespace>", "Namespace to work in; also NOMAD_NAMESPACE"),
-    valued("token", "<token>", "Secret of a token; also NOMAD_TOKEN"),
-    switch("no-color", "Plain output, nothing redrawn in place"),
-    switch("force-color", "Taken for compatibility, output has no colours"),
-];
+pub(super) const GENERAL: &str = "\
+    address=<addr> Address of the agent, http://host:port or unix:///path; also NOMAD_ADDR
+    region=<region> Region to ask; also NOMAD_REGION
+    namespace=<namespace> Namespace to work in, * for all; also NOMAD_NAMESPACE
+    token=<token> Secret of a token; also NOMAD_TOKEN
+    no-color Plain output, nothing redrawn in place; also NOMAD_CLI_NO_COLOR
+    force-color Colours although the output is no terminal; also NOMAD_CLI_FORCE_COLOR";
+
+/// Flags that mean the same wherever they are.
+pub(super) const COMMON: &str = "\
+    verbose Show full ids and more detail
+    json Print the API's objects as JSON
+    t=<template> Print the API's objects by a template such as '{{range .}}{{.ID}}{{end}}'
+    detach Return at once instead of following what happens
+    yes Do not ask
+    var=<name=value> Value of a variable of the file; repeatable
+    var-file=<path> File of values of variables; repeatable
+    hcl2-strict Refuse values of undeclared variables; on unless =false
+    eval-priority=<n> Priority of the evaluation
+    check-index=<n> Change it only where its modify index is n; 0: where there is none
+    policy-override Taken for compatibility
+    no-shutdown-delay Ignore the shutdown delay of groups and tasks
+    filter=<expression> Only what the expression is true for
+    per-page=<n> At most so many
+    page-token=<token> Go on from where a page ended
+    self The node of the agent that is asked
+    task=<task> Task of the allocation
+    job The argument is a job: take one of its allocations
+    tail Begin near the end: the last 10 lines, or as -n or -c say
+    f Go on with what is written from now on
+    n=<lines> Begin with the last lines
+    c=<bytes> Begin with the last bytes
+    description=<text> Text for people
+    ui Print the address of its page too";
 
 /// First words that several commands share.
 pub(super) const GROUPS: &[(&str, &str)] = &[
-    ("alloc", "Look at allocations."),
+    ("acl", "Tokens, policies and roles."),
+    ("acl policy", "Policies: what may be done."),
+    ("acl role", "Roles: policies under one name."),
+    ("acl token", "Tokens: who may do it."),
+    ("alloc", "Look at allocations and act on them."),
+    ("config", "Configuration of agents."),
+    ("deployment", "Look at deployments and act on them."),
+    ("eval", "Look at evaluations."),
     ("job", "Run, look at and stop jobs."),
-    ("node", "Look at nodes."),
+    ("job periodic", "Jobs that run by the clock."),
+    ("job tag", "Names for versions of a job."),
+    ("namespace", "Parts of the cluster with names of their own."),
+    ("node", "Look at nodes and act on them."),
+    ("node meta", "Metadata of a node."),
+    ("node pool", "Groups of nodes."),
+    ("operator", "The cluster itself."),
+    ("operator autopilot", "How servers look after each other."),
+    ("operator raft", "Consensus between the servers."),
+    ("operator root", "The cluster's own keys."),
+    ("operator root keyring", "Keys that variables and identities are kept with."),
+    ("operator scheduler", "How work is placed."),
+    ("operator snapshot", "The whole state as a file."),
+    ("scaling", "Policies of scaling."),
+    ("scaling policy", "Policies of scaling."),
+    ("server", "Servers of the cluster."),
+    ("service", "Registered services."),
+    ("system", "Upkeep of the cluster."),
+    ("system reconcile", "Upkeep of summaries."),
+    ("var", "Variables: small values that are kept encrypted."),
 ];
 
-const VERBOSE: Flag = switch("verbose", "Show full ids and more detail");
-const JSON: Flag = switch("json", "Print the API's objects as JSON");
-const VAR: Flag = valued("var", "<name=value>", "Value of a variable of the file; repeatable");
-const VAR_FILE: Flag = valued("var-file", "<path>", "File of values of variables; repeatable");
-const HCL2_STRICT: Flag =
-    switch("hcl2-strict", "Refuse values of undeclared variables; on unless =false");
-const DETACH: Flag = switch("detach", "Return at once instead of following what happens");
+/// Of a job file.
+const FILE: &str = "json The file is JSON whatever it looks like\nvar\nvar-file\nhcl2-strict";
 
 /// All commands, in the order of the help.
-pub(super) const COMMANDS: &[Command] = &[
-    Command {
-        names: &["agent"],
-        about: "Run an agent",
-        usage: "[options]",
-        flags: &[],
-        general: false,
-        own_flags: true,
-        run: agent::run,
-    },
-    Command {
-        names: &["job run", "run"],
-        about: "Submit a job and follow it until it runs",
-        usage: "[options] <path>",
-        flags: &[
-            DETACH,
-            VERBOSE,
-            switch("json", "The file is JSON whatever it looks like"),
-            VAR,
-            VAR_FILE,
-            HCL2_STRICT,
-            switch("output", "Print the job as it would be submitted, and stop"),
-            valued("check-index", "<n>", "Submit only where the job's modify index is n; 0: new"),
-            valued("eval-priority", "<n>", "Priority of the evaluation"),
-            switch("preserve-counts", "Keep the counts of groups that run"),
-            switch("policy-override", "Taken for compatibility"),
-        ],
-        general: true,
-        own_flags: false,
-        run: job::run,
-    },
-    Command {
-        names: &["job status", "status"],
-        about: "Show jobs, or one job",
-        usage: "[options] [job]",
-        flags: &[
-            switch("short", "Only the job itself"),
-            switch("evals", "Show its evaluations"),
-            switch("all-allocs", "Show allocations of former jobs of that name too"),
-            VERBOSE,
-            JSON,
-        ],
-        general: true,
-        own_flags: false,
-        run: job_status::run,
-    },
-    Command {
-        names: &["job stop", "stop"],
-        about: "Stop jobs",
-        usage: "[options] <job>...",
-        flags: &[
-            DETACH,
-            VERBOSE,
-            switch("purge", "Remove the job at once"),
-            switch("global", "Stop it in all of its regions"),
-            switch("yes", "Do not ask"),
-            switch("no-shutdown-delay", "Ignore the shutdown delay of groups and tasks"),
-            valued("eval-priority", "<n>", "Priority of the evaluation"),
-        ],
-        general: true,
-        own_flags: false,
-        run: job::stop,
-    },
-    Command {
-        names: &["node status", "node-status"],
-        about: "Show nodes, or one node",
-        usage: "[options] [node]",
-        flags: &[
-            switch("self", "The node of the agent that is asked"),
-            switch("stats", "Show what the host uses"),
-            switch("allocs", "Count running allocations of each node"),
-            switch("short", "Only the node itself"),
-            switch("quiet", "Only ids"),
-            VERBOSE,
-            JSON,
-        ],
-        general: true,
-        own_flags: false,
-        run: node::status,
-    },
-    Command {
-        names: &["node drain", "node-drain"],
-        about: "Empty a node, or end its emptying",
-        usage: "[options] <node>",
-        flags: &[
-            switch("enable", "Begin to drain"),
-            switch("disable", "End the drain and mark the node eligible"),
-            valued("deadline", "<duration>", "After which all that is left stops; 1h without"),
-            switch("no-deadline", "Wait for as long as it takes"),
-            switch("force", "Stop everything at once"),
-            switch("ignore-system", "Let system jobs stay"),
-            switch("keep-ineligible", "With -disable: the node takes nothing new yet"),
-            valued("m", "<text>", "Why, for the node's record"),
-            valued("meta", "<key>=<value>", "More for the node's record"),
-            switch("self", "The node of the agent that is asked"),
-            switch("detach", "Do not wait for the end"),
-            switch("monitor", "Follow a drain that is under way"),
-            switch("yes", "Nothing is asked anyway"),
-        ],
-        general: true,
-        own_flags: false,
-        run: drain::drain,
-    },
-    Command {
-        names: &["node eligibility", "node-eligibility"],
-        about: "Let a node take work, or nothing new",
-        usage: "[options] <node>",
-        flags: &[
-            switch("enable", "Take work"),
-            switch("disable", "Take nothing new"),
-            switch("self", "The node of the agent that is asked"),
-        ],
-        general: true,
-        own_flags: false,
-        run: drain::eligibility,
-    },
-    Command {
-        names: &["alloc status", "alloc-status"],
-        about: "Show an allocation",
-        usage: "[options] <allocation>",
-        flags: &[switch("short", "Leave out resources and events"), VERBOSE, JSON],
-        general: true,
-        own_flags: false,
-        run: alloc::status,
-    },
-    Command {
-        names: &["alloc logs", "logs"],
-        about: "Print what a task has written",
-        usage: "[options] <allocation> [task]",
-        flags: &[
-            switch("stdout", "Only standard output"),
-            switch("stderr", "Only standard error"),
-            switch("f", "Go on with what is written from now on"),
-            switch("tail", "Begin near the end: the last 10 lines, or as -n or -c say"),
-            valued("n", "<lines>", "Begin with the last lines"),
-            valued("c", "<bytes>", "Begin with the last bytes"),
-            valued("task", "<task>", "Task of the allocation"),
-            switch("job", "The argument is a job: take one of its allocations"),
-            VERBOSE,
-        ],
-        general: true,
-        own_flags: false,
-        run: logs::run,
-    },
-    Command {
-        names: &["simulate"],
-        about: "Show where jobs would run on a fleet that need not exist",
-        usage: "[options] <path of a job>...",
-        flags: &[
-            valued("nodes", "<n>", "So many nodes of one shape"),
-            valued("cpu", "<MHz>", "Of each of them; 4000 if not given"),
-            valued("memory", "<MB>", "Of each of them; 8192 if not given"),
-            valued("disk", "<MB>", "Of each of them; 100000 if not given"),
-            valued("racks", "<n>", "Values of ${meta.rack}, r0 and on; 1 if not given"),
-            valued("datacenters", "<n>", "dc1 and on; 1 if not given"),
-            valued("fleet", "<path>", "Nodes as a JSON list, as GET /v1/node/<id> prints each"),
-            switch("cluster", "The nodes of the running cluster, with what runs there"),
-            valued("copies", "<n>", "Hand in each job so many times, under ids of its own"),
-            valued("algorithm", "<name>", "binpack or spread; binpack if not given"),
-            switch("preempt", "Important jobs may take the place of others"),
-            valued("kill", "<n>", "Let so many nodes die once all is placed"),
-            valued("seed", "<n>", "Chance: the same seed gives the same outcome; 1 if not given"),
-            valued("svg", "<path>", "Draw how full each node is"),
-            VAR,
-            VAR_FILE,
-            HCL2_STRICT,
-            switch("verbose", "Show every group, node and allocation"),
-            switch("json", "Print the outcome as JSON"),
-        ],
-        general: true,
-        own_flags: false,
-        run: simulate::run,
-    },
-    Command {
-        names: &["version"],
-        about: "Print the version",
-        usage: "",
-        flags: &[],
-        general: false,
-        own_flags: false,
-        run: agent::version,
-    },
+pub(super) fn commands() -> impl Iterator<Item = &'static Command> {
+    MAIN.iter().chain(REST)
+}
+
+const MAIN: &[Command] = &[
+    local("agent", "[options]", "Run an agent", "", Run::Raw(agent::run)),
+    api(
+        "job run, run",
+        "<path>",
+        "Submit a job and follow it until it runs",
+        "detach\nverbose\njson The file is JSON whatever it looks like\nvar\nvar-file\nhcl2-strict
+        output Print the job as it would be submitted, and stop
+        check-index\neval-priority\npolicy-override
+        preserve-counts Keep the counts of groups that run
+        preserve-resources Keep the resources of tasks that run",
+        Run::Do(job::run),
+    ),
+    api(
+        "job plan, plan",
+        "<path>",
+        "Show what running a job would change, and whether there is room",
+        "json The file is JSON whatever it looks like\nvar\nvar-file\nhcl2-strict
+        diff Show the difference; on unless =false
+        json-output Print the API's answer as JSON
+        t\npolicy-override\nverbose",
+        Run::Do(plan::run),
+    ),
+    api(
+        "job validate, validate",
+        "<path>",
+        "Tell what is wrong with a job file",
+        FILE,
+        Run::Do(job::validate),
+    ),
+    api(
+        "job status",
+        "[job]",
+        "Show jobs, or one job",
+        "short Only the job itself
+        evals Show its evaluations
+        all-allocs Show allocations of former jobs of that name too
+        verbose\njson\nt\nui",
+        Run::Do(job_status::run),
+    ),
+    api(
+        "job stop, stop",
+        "<job>...",
+        "Stop jobs",
+        "detach\nverbose
+        purge Remove the job at once
+        global Stop it in all of its regions
+        yes\nno-shutdown-delay\neval-priority",
+        Run::Do(job::stop),
+    ),
+    api(
+        "job start, start",
+        "<job>",
+        "Start a stopped job again",
+        "detach\nverbose",
+        Run::Do(job_change::start),
+    ),
+    api(
+        "job inspect, inspect",
+        "<job>",
+        "Print a job as the server keeps it",
+        "json Taken for compatibility: it is JSON in any case
+        hcl Print the file it was submitted with
+        with-vars With -hcl: the variables too
+        version=<n> Another version than the newest
+        t",
+        Run::Do(job_show::inspect),
+    ),
+    api(
+        "job history",
+        "<job>",
+        "Show versions of a job",
+        "p Show what each version changed
+        full Show each version whole
+        version=<n> Only this version
+        diff-version=<n> Compare with this version
+        diff-tag=<name> Compare with the version of this name
+        json\nt",
+        Run::Do(job_show::history),
+    ),
+    api(
+        "job revert",
+        "<job> <version or tag>",
+        "Run a former version of a job again",
+        "detach\nverbose",
+        Run::Do(job_change::revert),
+    ),
+    api(
+        "job scale",
+        "<job> [group] <count>",
+        "Change how many instances of a group run",
+        "detach\nverbose\ncheck-index",
+        Run::Do(job_change::scale),
+    ),
+    api(
+        "job scaling-events",
+        "<job>",
+        "Show when groups of a job were scaled",
+        "verbose\njson\nt",
+        Run::Do(job_show::scaling_events),
+    ),
+    api(
+        "job eval",
+        "<job>",
+        "Let the scheduler look at a job again",
+        "detach\nverbose\nforce-reschedule Place failed allocations anew",
+        Run::Do(job_change::eval),
+    ),
+    api(
+        "job dispatch",
+        "<job> [payload file]",
+        "Start an instance of a parameterized job",
+        "detach\nverbose
+        meta=<key=value> Metadata of the instance; repeatable
+        id-prefix-template=<text> Part of the instance's id
+        idempotency-token=<text> With the same token only one instance runs
+        priority=<n> Priority of the instance",
+        Run::Do(job_change::dispatch),
+    ),
+    api(
+        "job periodic force",
+        "<job>",
+        "Start a periodic job now",
+        "detach\nverbose",
+        Run::Do(job_change::periodic_force),
+    ),
+    api(
+        "job promote",
+        "<job>",
+        "Let the canaries of a job's deployment take over",
+        "detach\nverbose\ngroup=<group> Only this group; repeatable",
+        Run::Do(job_change::promote),
+    ),
+    api(
+        "job allocs",
+        "<job>",
+        "Show a job's allocations",
+        "all Those of former jobs of that name too\nverbose\njson\nt",
+        Run::Do(job_show::allocs),
+    ),
+    api(
+        "job deployments",
+        "<job>",
+        "Show a job's deployments",
+        "all Those of former jobs of that name too
+        latest Only the newest
+        verbose\njson\nt",
+        Run::Do(job_show::deployments),
+    ),
+    api(
+        "job restart",
+        "<job>",
+        "Restart the tasks of a job, some allocations at a time",
+        "all-tasks Tasks that have ended too
+        batch-size=<n or n%> So many at a time; 1 if not given
+        batch-wait=<duration> Time between batches
+        group=<group> Only this group; repeatable
+        task=<task> Only this task; repeatable
+        no-shutdown-delay
+        on-error=<fail or skip> What to do where one cannot be restarted; fail if not given
+        reschedule Replace allocations instead of restarting them
+        verbose\nyes",
+        Run::Do(job_change::restart),
+    ),
+    api(
+        "job tag apply",
+        "<job>",
+        "Give a version of a job a name",
+        "name=<name> The name
+        version=<n> The version; the newest if not given
+        description",
+        Run::Do(job_change::tag_apply),
+    ),
+    api(
+        "job tag unset",
+        "<job>",
+        "Take a name from a version of a job",
+        "name=<name> The name",
+        Run::Do(job_change::tag_unset),
+    ),
+    local(
+        "job init, init",
+        "[path]",
+        "Write a job file to begin with",
+        "short Taken for compatibility",
+        Run::Do(job::init),
+    ),
+    api(
+        "alloc status",
+        "<allocation>",
+        "Show an allocation",
+        "short Leave out resources and events
+        stats Show what it uses
+        verbose\njson\nt\nui",
+        Run::Do(alloc::status),
+    ),
+    api(
+        "alloc logs, logs",
+        "<allocation> [task]",
+        "Print what a task has written",
+        "stdout Only standard output
+        stderr Only standard error
+        f\ntail\nn\nc\ntask\njob\ngroup=<group> With -job: group of the job\nverbose",
+        Run::Do(logs::run),
+    ),
+    api(
+        "alloc fs, fs",
+        "<allocation> [path]",
+        "Show files of an allocation",
+        "H Sizes for people
+        stat Show the file, not what is in it
+        f\ntail\nn\nc\njob\nverbose",
+        Run::Do(fs::run),
+    ),
+    api(
+        "alloc stop",
+        "<allocation>",
+        "Stop an allocation and place another instead",
+        "detach\nverbose\nno-shutdown-delay",
+        Run::Do(alloc::stop),
+    ),
+    api(
+        "alloc restart",
+        "<allocation> [task]",
+        "Restart tasks of an allocation where they are",
+        "all-tasks Tasks that have ended too\ntask\nverbose",
+        Run::Do(alloc::restart),
+    ),
+    api(
+        "alloc signal",
+        "<allocation> [task]",
+        "Send a signal to tasks of an allocation",
+        "s=<signal> SIGKILL if not given\ntask\nverbose",
+        Run::Do(alloc::signal),
+    ),
+    api(
+        "alloc checks",
+        "<allocation>",
+        "Show the results of an allocation's checks",
+        "verbose\njson\nt",
+        Run::Do(alloc::checks),
+    ),
+    api(
+        "node status",
+        "[node]",
+        "Show nodes, or one node",
+        "self
+        stats Show what the host uses
+        allocs Count running allocations of each node
+        short Only the node itself
+        quiet Only ids
+        filter\nper-page\npage-token\nos Show the operating system\nverbose\njson\nt\nui",
+        Run::Do(node::status),
+    ),
+    api(
+        "node drain",
+        "[node]",
+        "Empty a node, or end its emptying",
+        "enable Begin to drain
+        disable End the drain and mark the node eligible
+        deadline=<duration> After which all that is left stops; 1h without
+        no-deadline Wait for as long as it takes
+        force Stop everything at once
+        ignore-system Let system jobs stay
+        keep-ineligible With -disable: the node takes nothing new yet
+        m=<text> Why, for the node's record
+        meta=<key=value> More for the node's record; repeatable
+        self
+        detach
+        monitor Follow a drain that is under way
+        yes",
+        Run::Do(drain::drain),
+    ),
+    api(
+        "node eligibility",
+        "[node]",
+        "Let a node take work, or nothing new",
+        "enable Take work\ndisable Take nothing new\nself",
+        Run::Do(drain::eligibility),
+    ),
+    api(
+        "node config",
+        "",
+        "Show or set the servers that a client calls",
+        "servers Show them
+        update-servers=<addresses> Set them; with commas between",
+        Run::Do(node::config),
+    ),
+    api(
+        "node meta apply",
+        "<key=value>...",
+        "Set metadata of a node",
+        "node-id=<node> The node; the one that is asked if not given
+        unset=<keys> Take these away; with commas between",
+        Run::Do(node::meta_apply),
+    ),
+    api(
+        "node meta read",
+        "",
+        "Show metadata of a node",
+        "node-id=<node> The node; the one that is asked if not given\njson\nt",
+        Run::Do(node::meta_read),
+    ),
+    api(
+        "node pool list",
+        "",
+        "Show node pools",
+        "filter\nper-page\npage-token\njson\nt",
+        Run::List("node pools", "/v1/node/pools", "Name|Description"),
+    ),
+    api(
+        "node pool info",
+        "<pool>",
+        "Show a node pool",
+        "json\nt",
+        Run::Show("node pool", "/v1/node/pool/{0}", "Name|Description|Metadata=Meta"),
+    ),
+    api(
+        "node pool nodes",
+        "<pool>",
+        "Show the nodes of a pool",
+        "filter\nper-page\npage-token\nverbose\njson\nt",
+        Run::List("nodes", "/v1/node/pool/{0}/nodes", node::COLUMNS),
+    ),
+    api(
+        "node pool jobs",
+        "<pool>",
+        "Show the jobs of a pool",
+        "filter\nper-page\npage-token\njson\nt",
+        Run::List("jobs", "/v1/node/pool/{0}/jobs", job_status::COLUMNS),
+    ),
+    api(
+        "node pool apply",
+        "<path>",
+        "Make or change a node pool, from a file in HCL or JSON",
+        "json The file is JSON whatever it looks like",
+        Run::Do(node::pool_apply),
+    ),
+    api(
+        "node pool delete",
+        "<pool>",
+        "Remove a node pool",
+        "",
+        Run::Send(
+            "deleting node pool",
+            "DELETE",
+            "/v1/node/pool/{0}",
+            "Successfully deleted node pool \"{0}\"!",
+        ),
+    ),
+    api(
+        "deployment list",
+        "",
+        "Show deployments",
+        "filter\nper-page\npage-token\nverbose\njson\nt",
+        Run::List("deployments", "/v1/deployments", deployment::COLUMNS),
+    ),
+    api(
+        "deployment status",
+        "[deployment]",
+        "Show a deployment",
+        "monitor Follow it to its end\nverbose\njson\nt\nui",
+        Run::Do(deployment::status),
+    ),
+    api(
+        "deployment promote",
+        "<deployment>",
+        "Let the canaries of a deployment take over",
+        "detach\nverbose\ngroup=<group> Only this group; repeatable",
+        Run::Do(deployment::promote),
+    ),
+    api(
+        "deployment fail",
+        "<deployment>",
+        "Call a deployment failed",
+        "detach\nverbose",
+        Run::Do(deployment::fail),
+    ),
+    api(
+        "deployment pause",
+        "<deployment>",
+        "Let a deployment place nothing for now",
+        "verbose",
+        Run::Do(deployment::pause),
+    ),
+    api(
+        "deployment resume",
+        "<deployment>",
+        "Let a paused deployment go on",
+        "detach\nverbose",
+        Run::Do(deployment::resume),
+    ),
+    api(
+        "deployment unblock",
+        "<deployment>",
+        "Let a deployment that waits for other regions go on",
+        "detach\nverbose",
+        Run::Do(deployment::unblock),
+    ),
+    api(
+        "simulate",
+        "<path>...",
+        "Show where jobs would run on a fleet that need not exist",
+        "nodes=<n> So many nodes of one shape
+        cpu=<MHz> Of each of them; 4000 if not given
+        memory=<MB> Of each of them; 8192 if not given
+        disk=<MB> Of each of them; 100000 if not given
+        racks=<n> Values of ${meta.rack}, r0 and on; 1 if not given
+        datacenters=<n> dc1 and on; 1 if not given
+        fleet=<path> Nodes as a JSON list, as GET /v1/node/<id> prints each
+        cluster The nodes of the running cluster, with what runs there
+        copies=<n> Hand in each job so many times, under ids of its own
+        algorithm=<name> binpack or spread; binpack if not given
+        preempt Important jobs may take the place of others
+        kill=<n> Let so many nodes die once all is placed
+        seed=<n> Chance: the same seed gives the same outcome; 1 if not given
+        svg=<path> Draw how full each node is
+        var\nvar-file\nhcl2-strict
+        verbose Show every group, node and allocation
+        json Print the outcome as JSON",
+        Run::Do(simulate::run),
+    ),
 ];
 
-/// The command that `args` begin with, and how many words it took. Longer names first.
+/// Most words of a name.
+const WORDS_MAX: usize = 4;
+
+/// The command that `args` begin with, and how many words it took. Longer names first; names of
+/// before there were groups (`node-status`) are known too.
 pub(super) fn find(args: &[String]) -> Option<(&'static Command, usize)> {
-    for words in [2, 1] {
-        let name = args.get(..words).map(|w| w.join(" "));
-        let found = name.and_then(|n| COMMANDS.iter().find(|c| c.names.contains(&n.as_str())));
-        if let Some(command) = found {
+    let has = |name: &str| commands().find(|c| c.names.split(", ").any(|n| n == name));
+    for words in (1..=WORDS_MAX).rev() {
+        if let Some(command) = args.get(..words).and_then(|w| has(&w.join(" "))) {
             return Some((command, words));
         }
     }
-    None
+    let old = args.first()?;
+    let (group, rest) = old.split_once('-').filter(|(g, _)| OLD_GROUPS.contains(g))?;
+    has(&format!("{group} {rest}")).map(|c| (c, 1))
+}
+
+const OLD_GROUPS: &[&str] = &["alloc", "eval", "node", "server"];
+
+/// The first word of a command that was probably meant.
+pub(super) fn nearest(word: &str) -> Option<&'static str> {
+    let names = commands().flat_map(|c| c.names.split(", "));
+    crate::hcl::diag::nearest(word, names.map(|n| n.split(' ').next().unwrap_or(n)))
 }

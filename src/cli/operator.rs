@@ -1,0 +1,426 @@
+//! The cluster, its servers, namespaces and services.
+
+use serde_json::{Value, json};
+
+use super::args::Args;
+use super::format::{self, at, columns, entries, fields, list, plain, table, text};
+use super::http::{Query, escape};
+use super::{Session, Stop, failed, find, http, system};
+use crate::hcl::v1;
+use crate::stdx::{duration, json as texts, parse_bool};
+
+/// An object of a file in JSON, or in HCL as `block "name" { … }`; keys in the API's form.
+pub(super) fn object(path: &str, block: &str) -> Result<Value, String> {
+    let bytes = system::read(path)?;
+    let source = String::from_utf8_lossy(&bytes);
+    if source.trim_start().starts_with('{') {
+        return serde_json::from_slice(&bytes).map_err(|e| format!("{path}: {e}"));
+    }
+    let items = v1::parse(&source).map_err(|e| format!("{path}: {e}"))?;
+    let is = |i: &&v1::Item| i.keys.first().is_some_and(|(k, _)| k == block);
+    let found = items.iter().find(is).map(|i| (&i.value, i.keys.get(1)));
+    let (inner, name) = match found {
+        Some((v1::Node::Object(inner), name)) => (inner.as_slice(), name),
+        _ => (items.as_slice(), None),
+    };
+    let written = texts::encode(&texts::Any::Map(v1::values(inner)));
+    let read: Value = serde_json::from_slice(&written).map_err(|e| e.to_string())?;
+    let mut out = api_form(&read);
+    if let (Some((name, _)), Value::Object(map)) = (name, &mut out) {
+        map.entry("Name").or_insert_with(|| name.as_str().into());
+    }
+    Ok(out)
+}
+
+/// `memory_oversubscription` → `MemoryOversubscription`; what is in `meta` keeps its names.
+fn api_form(value: &Value) -> Value {
+    let Value::Object(map) = value else { return value.clone() };
+    let camel = |name: &str| -> String {
+        let mut parts = name.split('_').map(|p| {
+            let mut chars = p.chars();
+            chars.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(chars)
+        });
+        parts.by_ref().flatten().collect()
+    };
+    let pair = |(k, v): (&String, &Value)| match k.as_str() {
+        "meta" => ("Meta".to_owned(), v.clone()),
+        _ => (camel(k), api_form(v)),
+    };
+    Value::Object(map.iter().map(pair).collect())
+}
+
+/// Prints a namespace as it is kept.
+pub(super) fn namespace_inspect(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let path = format!("/v1/namespace/{}", escape(args.at(0)));
+    let wrong = "Error querying namespace";
+    let body = session.api.get_raw(&path, Query::default()).map_err(failed(wrong))?;
+    if !session.shaped(args, &body)? {
+        session.json(&String::from_utf8_lossy(&body));
+    }
+    Ok(0)
+}
+
+/// Makes or changes a namespace.
+pub(super) fn namespace_apply(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let given = args.at(0);
+    let named = |end: &str| given.ends_with(end);
+    let mut namespace = if given == "-" || named(".hcl") || named(".json") {
+        object(given, "namespace")?
+    } else {
+        // What is not given stays as it is.
+        let path = format!("/v1/namespace/{}", escape(given));
+        let there = session.api.get(&path, Query::default());
+        there.unwrap_or_else(|_| json!({ "Name": given }))
+    };
+    if let Some(description) = args.value("description") {
+        namespace["Description"] = description.into();
+    }
+    let name = text(&namespace, "Name").to_owned();
+    let path = format!("/v1/namespace/{}", escape(&name));
+    session.put(&path, Query::default(), &namespace, "Error applying namespace")?;
+    session.say(&format!("Successfully applied namespace \"{name}\"!"));
+    Ok(0)
+}
+
+/// Shows which services are registered.
+pub(super) fn service_list(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let wrong = "Error listing service registrations";
+    let body = session.api.get_raw("/v1/services", Query::default()).map_err(failed(wrong))?;
+    if session.shaped(args, &body)? {
+        return Ok(0);
+    }
+    let all = http::decode(&body).map_err(failed(wrong))?;
+    let mut rows = Vec::new();
+    for namespace in list(&all, "") {
+        for service in list(namespace, "Services") {
+            let mut service = service.clone();
+            service["Namespace"] = at(namespace, "Namespace").clone();
+            rows.push(service);
+        }
+    }
+    let specs = match session.api.namespace.as_str() {
+        "*" => "Service Name|Namespace|Tags",
+        _ => "Service Name|Tags",
+    };
+    match rows.as_slice() {
+        [] => session.say("No service registrations found"),
+        rows => session.say(&columns(specs, rows, session.look)),
+    }
+    Ok(0)
+}
+
+/// Shows the servers.
+pub(super) fn members(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let wrong = "Error querying servers";
+    let body = session.api.get_raw("/v1/agent/members", Query::default()).map_err(failed(wrong))?;
+    if session.shaped(args, &body)? {
+        return Ok(0);
+    }
+    let all = http::decode(&body).map_err(failed(wrong))?;
+    let leader = session.api.get("/v1/status/leader", Query::default()).unwrap_or_default();
+    let leader = plain(&leader);
+    let specs = match args.on("detailed") {
+        true => "Name|Address=Addr|Port|Tags",
+        false => {
+            "Name|Address=Addr|Port|Status|Leader|Raft Version=Tags.raft_vsn|Build=Tags.build\
+             |Datacenter=Tags.dc|Region=Tags.region"
+        }
+    };
+    let rows: Vec<Value> = list(&all, "Members")
+        .iter()
+        .map(|m| {
+            let mut m = m.clone();
+            let rpc = at(&m, "Tags.rpc_addr").as_str().unwrap_or(text(&m, "Addr")).to_owned();
+            let address = format!("{rpc}:{}", text(&m, "Tags.port"));
+            m["Leader"] = (address == leader).into();
+            m
+        })
+        .collect();
+    session.say(&columns(specs, &rows, session.look));
+    Ok(0)
+}
+
+/// Joins servers.
+pub(super) fn join(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let query = args.positionals.iter().fold(Query::default(), |q, a| q.with("address", a));
+    let answer = session.put("/v1/agent/join", query, &Value::Null, "Error joining")?;
+    let error = text(&answer, "error");
+    if !error.is_empty() {
+        return Err(Stop::Error(format!("Error joining: {error}")));
+    }
+    session.say(&format!("Joined {} servers successfully", format::int(&answer, "num_joined")));
+    Ok(0)
+}
+
+/// Calls a server gone.
+pub(super) fn force_leave(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let prune = if args.on("prune") { "true" } else { "" };
+    let query = Query::default().with("node", args.at(0)).with("prune", prune);
+    session.put("/v1/agent/force-leave", query, &Value::Null, "Error force-leaving server")?;
+    Ok(0)
+}
+
+/// Any request.
+pub(super) fn api(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let given = args.at(0).trim_start_matches(['/', '.']);
+    let path = match given.strip_prefix("v1/") {
+        Some(rest) => format!("/v1/{rest}"),
+        None if given.starts_with("ui") => format!("/{given}"),
+        None => format!("/v1/{given}"),
+    };
+    let body = match args.value("d") {
+        Some("-") => Some(system::read("-")?),
+        Some(text) => Some(text.as_bytes().to_vec()),
+        None => None,
+    };
+    let method = args.value("X").unwrap_or(if body.is_some() { "PUT" } else { "GET" });
+    let (bare, parameters) = path.split_once('?').unwrap_or((&path, ""));
+    let mut query = Query::default().with("filter", args.value("filter").unwrap_or_default());
+    for pair in parameters.split('&').filter(|p| !p.is_empty()) {
+        query = query.raw(pair);
+    }
+    if args.on("dryrun") {
+        let body = body.map(|b| format!(" -d '{}'", String::from_utf8_lossy(&b)));
+        let line = format!(
+            "curl -X {method}{} {}{bare}{}",
+            body.unwrap_or_default(),
+            session.api.address,
+            query.text()
+        );
+        session.say(&line);
+        return Ok(0);
+    }
+    let (_, answer) = session
+        .api
+        .whole(method, bare, query, body.as_deref())
+        .map_err(failed("Error querying API"))?;
+    session.write(&answer);
+    Ok(0)
+}
+
+/// Sets members of a configuration that flags name; every flag with the path and kind of its value.
+fn set_config(
+    session: &mut Session<'_>,
+    args: &Args,
+    (path, inner): (&str, &str),
+    flags: &[(&str, &str)],
+    what: &str,
+) -> Result<i32, Stop> {
+    let now = session.get(path, Query::default(), what)?;
+    let mut config = at(&now, inner).clone();
+    for (flag, member) in flags {
+        let Some(given) = args.value(flag) else { continue };
+        let value = match at(&config, member) {
+            Value::Bool(_) => parse_bool(given).map(Value::Bool),
+            Value::Number(_) => given.parse::<u64>().ok().map(Value::from),
+            _ => Some(given.into()),
+        };
+        let wrong = || Stop::Usage(format!("invalid value {given:?} for flag -{flag}"));
+        let value = value.ok_or_else(wrong)?;
+        match member.split_once('.') {
+            Some((outer, inner)) => config[outer][inner] = value,
+            None => config[*member] = value,
+        }
+    }
+    session.put(path, super::show::query(args), &config, what)?;
+    session.say("Configuration updated!");
+    Ok(0)
+}
+
+/// Changes autopilot.
+pub(super) fn autopilot_set(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let flags = [
+        ("cleanup-dead-servers", "CleanupDeadServers"),
+        ("last-contact-threshold", "LastContactThreshold"),
+        ("max-trailing-logs", "MaxTrailingLogs"),
+        ("min-quorum", "MinQuorum"),
+        ("server-stabilization-time", "ServerStabilizationTime"),
+    ];
+    let path = "/v1/operator/autopilot/configuration";
+    set_config(session, args, (path, ""), &flags, "Error setting autopilot configuration")
+}
+
+/// Changes the scheduler.
+pub(super) fn scheduler_set(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let flags = [
+        ("scheduler-algorithm", "SchedulerAlgorithm"),
+        ("memory-oversubscription", "MemoryOversubscriptionEnabled"),
+        ("reject-job-registration", "RejectJobRegistration"),
+        ("pause-eval-broker", "PauseEvalBroker"),
+        ("preempt-batch-scheduler", "PreemptionConfig.BatchSchedulerEnabled"),
+        ("preempt-service-scheduler", "PreemptionConfig.ServiceSchedulerEnabled"),
+        ("preempt-sysbatch-scheduler", "PreemptionConfig.SysBatchSchedulerEnabled"),
+        ("preempt-system-scheduler", "PreemptionConfig.SystemSchedulerEnabled"),
+    ];
+    let place = ("/v1/operator/scheduler/configuration", "SchedulerConfig");
+    set_config(session, args, place, &flags, "Error setting scheduler configuration")
+}
+
+/// Shows how the servers are.
+pub(super) fn autopilot_health(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let body = session.api.get_raw("/v1/operator/autopilot/health", Query::default());
+    // Servers that are not well are an answer too.
+    let body = match body {
+        Err(http::Failure::Status(429, text)) => text.into_bytes(),
+        other => other.map_err(failed("Error checking autopilot health"))?,
+    };
+    if session.shaped(args, &body)? {
+        return Ok(0);
+    }
+    let all = http::decode(&body).map_err(failed("Error checking autopilot health"))?;
+    session.say(&fields("Healthy|FailureTolerance|Leader", &all, session.look));
+    let specs = "ID|Name|Address|SerfStatus|Version|Leader|Voter|Healthy|LastContact|LastTerm\
+        |LastIndex|StableSince:time";
+    session.section("Servers", &columns(specs, list(&all, "Servers"), session.look));
+    Ok(0)
+}
+
+/// Shows the servers that vote.
+pub(super) fn raft_peers(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let wrong = "Failed to retrieve raft configuration";
+    let path = "/v1/operator/raft/configuration";
+    let body = session.api.get_raw(path, Query::default()).map_err(failed(wrong))?;
+    if session.shaped(args, &body)? {
+        return Ok(0);
+    }
+    let all = http::decode(&body).map_err(failed(wrong))?;
+    let rows: Vec<Value> = list(&all, "Servers")
+        .iter()
+        .map(|s| {
+            let mut s = s.clone();
+            s["State"] = if format::is(&s, "Leader") { "leader" } else { "follower" }.into();
+            s
+        })
+        .collect();
+    session.say(&columns("Node|ID|Address|State|Voter|RaftProtocol", &rows, session.look));
+    Ok(0)
+}
+
+/// Takes a server out of the vote.
+pub(super) fn raft_remove(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let id = args.value("peer-id").unwrap_or_default();
+    let query = Query::default().with("id", id);
+    let wrong = "Failed to remove raft peer";
+    session.api.send("DELETE", "/v1/operator/raft/peer", query, None).map_err(failed(wrong))?;
+    session.say(&format!("Removed peer with id \"{id}\""));
+    Ok(0)
+}
+
+/// Lets another server lead.
+pub(super) fn raft_transfer(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let query = Query::default()
+        .with("id", args.value("peer-id").unwrap_or_default())
+        .with("address", args.value("peer-address").unwrap_or_default());
+    let path = "/v1/operator/raft/transfer-leadership";
+    let answer = session.put(path, query, &Value::Null, "Failed to transfer leadership")?;
+    session.say(&format!("Transferred leadership to {}", text(&answer, "To.Address")));
+    Ok(0)
+}
+
+/// Makes a new key.
+pub(super) fn keyring_rotate(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let mut query = Query::default().with("full", if args.on("full") { "true" } else { "" });
+    if let Some(after) = args.value("prepublish") {
+        let wrong = || Stop::Usage(format!("invalid value {after:?} for flag -prepublish"));
+        let ns = duration::parse(after).ok_or_else(wrong)?;
+        query = query.with("publish_time", &(session.look.now + ns).to_string());
+    }
+    let path = "/v1/operator/keyring/rotate";
+    let answer = session.put(path, query, &Value::Null, "Error rotating root key")?;
+    let specs = "Key=KeyID:id|State|Create Time:time|Publish Time:time";
+    session.say(&columns(specs, &[at(&answer, "Key").clone()], session.look));
+    Ok(0)
+}
+
+/// Removes a key.
+pub(super) fn keyring_remove(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let query = Query::default().with("force", if args.on("force") { "true" } else { "" });
+    let path = format!("/v1/operator/keyring/key/{}", escape(args.at(0)));
+    session.api.send("DELETE", &path, query, None).map_err(failed("Error removing root key"))?;
+    session.say(&format!("Removed root key {}", args.at(0)));
+    Ok(0)
+}
+
+/// Writes the whole state into a file.
+pub(super) fn snapshot_save(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let made = format!("vardo-{}.snap", session.look.now / 1_000_000_000);
+    let path = Some(args.at(0)).filter(|p| !p.is_empty()).unwrap_or(&made);
+    let wrong = "Failed to get snapshot file from the servers";
+    let body =
+        session.api.get_raw("/v1/operator/snapshot", Query::default()).map_err(failed(wrong))?;
+    system::create(path, &body)?;
+    session.say(&format!("State file written to {path}"));
+    Ok(0)
+}
+
+/// Replaces the whole state.
+pub(super) fn snapshot_restore(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let body = system::read(args.at(0))?;
+    let wrong = "Failed to restore snapshot";
+    let path = "/v1/operator/snapshot";
+    session.api.send("PUT", path, Query::default(), Some(&body)).map_err(failed(wrong))?;
+    session.say("Snapshot Restored");
+    Ok(0)
+}
+
+/// Prints the agent's log as it comes.
+pub(super) fn monitor(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let node = args.value("node-id").map(|id| find::id(session, &find::NODE, id)).transpose()?;
+    let query = Query::default()
+        .with("log_level", args.value("log-level").unwrap_or_default())
+        .with("node_id", &node.unwrap_or_default())
+        .with("server_id", args.value("server-id").unwrap_or_default())
+        .with("log_json", if args.on("json") { "true" } else { "" })
+        .with("plain", "true");
+    let wrong = "Error starting monitor";
+    let mut stream =
+        session.api.open("GET", "/v1/agent/monitor", query, None).map_err(failed(wrong))?;
+    let mut buffer = [0; 16 * 1024];
+    while session.open {
+        match std::io::Read::read(&mut stream, &mut buffer) {
+            Ok(0) => break,
+            Ok(n) => session.write(&buffer[..n]),
+            Err(e) => return Err(Stop::Error(format!("Error reading: {e}"))),
+        }
+    }
+    Ok(0)
+}
+
+/// Prints the address of the API's pages.
+pub(super) fn ui(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let base = format!("{}/ui", session.api.address.trim_end_matches('/'));
+    let page = match args.at(0) {
+        "" => String::new(),
+        id => {
+            let job = find::job(session, id)?;
+            let namespace = text(&job, "Namespace");
+            format!("/jobs/{}@{namespace}", escape(text(&job, "ID")))
+        }
+    };
+    session.say(&format!("{base}{page}"));
+    Ok(0)
+}
+
+/// Shows what the agent says of itself.
+pub(super) fn info(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let wrong = "Error querying agent info";
+    let body = session.api.get_raw("/v1/agent/self", Query::default()).map_err(failed(wrong))?;
+    if session.shaped(args, &body)? {
+        return Ok(0);
+    }
+    let all = http::decode(&body).map_err(failed(wrong))?;
+    for (part, stats) in entries(&all, "stats") {
+        session.say(part);
+        for (name, value) in entries(stats, "") {
+            session.say(&format!("  {name} = {}", plain(value)));
+        }
+    }
+    Ok(0)
+}
+
+/// A key-value table of an object's members.
+pub(super) fn members_of(value: &Value) -> String {
+    let rows: Vec<Vec<String>> =
+        entries(value, "").map(|(k, v)| vec![k.to_owned(), "=".to_owned(), plain(v)]).collect();
+    table(&rows)
+}
