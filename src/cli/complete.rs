@@ -113,8 +113,6 @@ fn ids(session: &Session<'_>, kind: &str, prefix: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn words_that_fit_are_offered() {
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -27,7 +27,8 @@ pub(super) const NODE: Kind = Kind {
     noun: "node",
     path: "/v1/nodes",
     wrong: "Error querying node info",
-    columns: "ID|Datacenter|Name|Class=NodeClass:none|Drain|Eligibility=SchedulingEligibility|Status",
+    columns: "ID|Datacenter|Name|Class=NodeClass:none|Drain\
+        |Eligibility=SchedulingEligibility|Status",
 };
 pub(super) const EVAL: Kind = Kind {
     noun: "evaluation",

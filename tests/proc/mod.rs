@@ -15,3 +15,4 @@ mod nodes;
 mod rollout;
 mod services;
 mod simulate;
+mod transcript;
