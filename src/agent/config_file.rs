@@ -494,6 +494,21 @@ mod tests {
     }
 
     #[test]
+    fn a_data_directory_alone_is_a_node_of_its_own() {
+        let load = |flags: &[&str]| {
+            Config::load(&flags.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>())
+        };
+        let c = load(&["-data-dir=/d", "-node", "n"]).unwrap();
+        assert!(c.server.enabled && c.client.enabled && c.raw_exec.enabled && !c.dev);
+        assert_eq!(c.server.bootstrap_expect, 1);
+        assert_eq!(c.http, ["127.0.0.1:4646".parse().unwrap()]);
+        assert_eq!(load(&["-data-dir=/d", "-bind=::1"]).unwrap().http[0].port(), 4646);
+        // Who says what the agent is gets that and no more.
+        assert!(!load(&["-data-dir=/d", "-client", "-bind=127.0.0.1"]).unwrap().server.enabled);
+        assert!(load(&["-node", "n"]).is_err());
+    }
+
+    #[test]
     fn own_addresses_come_from_the_routing_trie() {
         let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n\
                     \x20    |-- 10.1.2.3\n        /32 host LOCAL\n     |-- 10.1.2.255\n\

@@ -1,0 +1,7 @@
+job "j" {
+  group "g" {
+    restart {
+      delay = "soon"
+    }
+  }
+}

@@ -1,0 +1,10 @@
+job "j" {
+  group "g" {
+    task "t" {
+      driver = "x"
+    }
+    task "t" {
+      driver = "y"
+    }
+  }
+}

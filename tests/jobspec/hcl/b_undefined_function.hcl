@@ -1,0 +1,3 @@
+job "j" {
+  region = nope("x")
+}

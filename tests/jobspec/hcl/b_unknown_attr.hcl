@@ -1,0 +1,3 @@
+job "j" {
+  prioritty = 5
+}

@@ -1,0 +1,7 @@
+job "j" {
+  group "g" {
+    netwrok {
+      mode = "host"
+    }
+  }
+}

@@ -1,0 +1,9 @@
+job "j" {
+  group "g" {
+    ephemeral_disk {
+      size    = 500
+      sticky  = true
+      migrate = true
+    }
+  }
+}

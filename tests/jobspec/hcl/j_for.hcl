@@ -1,0 +1,4 @@
+job "j" {
+  meta = { for k in ["a", "b"] : k => upper(k) }
+  group "g" {}
+}
