@@ -13,6 +13,7 @@ fn main() {
         && is("CARGO_CFG_TARGET_ARCH", "x86_64")
     {
         println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+        println!("cargo:rustc-link-arg-bins=-no-pie");
         // A panic aborts: tables for unwinding would be an eighth of the program and never read.
         let dir = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         println!("cargo:rustc-link-arg-bins=-Wl,-T,{dir}/.unwind.ld");
