@@ -117,14 +117,13 @@ pub(super) fn host(agent: &str) -> Vec<u8> {
         .into_iter()
         .map(|i| json!({"address": i.addresses.join(","), "mac": i.mac, "name": i.name}))
         .collect();
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .map(|(name, value)| {
-            let name = name.to_string_lossy().into_owned();
-            let secret = is_secret(&name);
-            let shown = || value.to_string_lossy().into_owned();
-            (name, if secret { "<redacted>".to_owned() } else { shown() })
-        })
-        .collect();
+    let environment = std::env::vars_os().map(|(name, value)| {
+        let name = name.to_string_lossy().into_owned();
+        let secret = is_secret(&name);
+        let shown = || value.to_string_lossy().into_owned();
+        (name, if secret { "<redacted>".to_owned() } else { shown() })
+    });
+    let environment: BTreeMap<String, String> = sort::gather(environment);
     let data = json!({
         "Disk": mounts(),
         "Environment": environment,

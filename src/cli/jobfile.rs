@@ -7,6 +7,7 @@ use super::args::Args;
 use crate::hcl::Source;
 use crate::jobspec::hcl::{self, Inputs};
 use crate::stdx::json::{self, Raw};
+use crate::stdx::sort;
 
 /// A job as it was written, and what a command needs to know of it.
 #[derive(Debug, PartialEq)]
@@ -53,7 +54,7 @@ impl JobFile {
         let of = |f: &str| job.get(f).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
         let variables: String = files.iter().map(|(_, text)| format!("{text}\n")).collect();
         let variable_flags: BTreeMap<&String, &String> =
-            environment.iter().chain(&flags).map(|(k, v)| (k, v)).collect();
+            sort::gather(environment.iter().chain(&flags).map(|(k, v)| (k, v)));
         let submission = serde_json::json!({
             "Format": "hcl2", "Source": text, "Variables": variables,
             "VariableFlags": variable_flags,

@@ -7,7 +7,7 @@ use super::format::{self, at, columns, entries, fields, list, plain, table, text
 use super::http::{Query, escape};
 use super::{Session, Stop, failed, find, http, system};
 use crate::hcl::v1;
-use crate::stdx::{duration, json as texts, parse_bool};
+use crate::stdx::{duration, json as texts, parse_bool, sort};
 
 /// An object of a file in JSON, or in HCL as `block "name" { … }`; keys in the API's form.
 pub(super) fn object(path: &str, block: &str) -> Result<Value, String> {
@@ -46,7 +46,7 @@ fn api_form(value: &Value) -> Value {
         "meta" => ("Meta".to_owned(), v.clone()),
         _ => (camel(k), api_form(v)),
     };
-    Value::Object(map.iter().map(pair).collect())
+    Value::Object(sort::gather(map.iter().map(pair)))
 }
 
 /// Prints a namespace as it is kept.

@@ -321,7 +321,7 @@ impl AllocMachine {
     /// Offers what the tasks that run have to offer, and has it checked.
     fn serve(&mut self, alloc: &Allocation, job: &Job, group: &TaskGroup, ctx: &mut Ctx<'_>) {
         let stays = !self.must_stop();
-        let running = self.tasks.iter().map(|t| (t.name(), stays && t.serves())).collect();
+        let running = sort::gather(self.tasks.iter().map(|t| (t.name(), stays && t.serves())));
         let group_up = stays && self.mains().any(TaskMachine::serves);
         let at = (alloc, job, group);
         if let Some(checks) = self.services.update(at, group_up, &running, ctx) {

@@ -14,7 +14,7 @@ use super::services::Place;
 use super::task::{Ctx, Spec};
 use crate::api::{CheckResult, ServiceCheck};
 use crate::http::response::Response;
-use crate::stdx::duration;
+use crate::stdx::{duration, sort};
 
 /// What became of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -318,7 +318,7 @@ impl Checks {
     /// The results as they are served, by id; `null` where there are no checks.
     pub(crate) fn results(&self, alloc_name: &str) -> Vec<u8> {
         let all: BTreeMap<&str, CheckResult> =
-            self.list.iter().map(|c| (c.spec.id.as_str(), c.result(alloc_name))).collect();
+            sort::gather(self.list.iter().map(|c| (c.spec.id.as_str(), c.result(alloc_name))));
         crate::stdx::json::encode(&Some(all).filter(|a| !a.is_empty()))
     }
 }

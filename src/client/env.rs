@@ -84,10 +84,8 @@ pub fn build(s: &Sources<'_>) -> Scope {
     let own: Vec<(String, String)> =
         sort::gather(s.task.env.iter().map(|(k, v)| (scope.text(k), scope.text(v))));
     scope.vars.extend(own);
-    scope.vars = std::mem::take(&mut scope.vars)
-        .into_iter()
-        .map(|(k, v)| (if cleaned(&k) { clean(&k) } else { k }, v))
-        .collect();
+    let vars = std::mem::take(&mut scope.vars).into_iter();
+    scope.vars = sort::gather(vars.map(|(k, v)| (if cleaned(&k) { clean(&k) } else { k }, v)));
     scope
 }
 

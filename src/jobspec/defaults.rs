@@ -5,7 +5,7 @@ use crate::api::status::{
 };
 use crate::api::*;
 use crate::jobspec::AdmitCtx;
-use crate::stdx::json::{List, Map};
+use crate::stdx::json::List;
 
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -292,10 +292,8 @@ fn scaling(job: &Job, g: &mut TaskGroup) {
     s.enabled.get_or_insert(true);
     s.max.get_or_insert(-1);
     text(&mut s.kind, "horizontal");
-    s.target = Map([("Group", &g.name), ("Job", &job.id), ("Namespace", &job.namespace)]
-        .into_iter()
-        .map(|(k, v)| (k.to_owned(), v.clone()))
-        .collect());
+    let target = [("Group", &g.name), ("Job", &job.id), ("Namespace", &job.namespace)];
+    s.target = target.into_iter().map(|(k, v)| (k.to_owned(), v.clone())).collect();
 }
 
 fn networks(networks: &mut List<NetworkResource>) {

@@ -469,7 +469,8 @@ pub fn annotate(diff: &mut Value, updates: &BTreeMap<String, DesiredUpdates>) {
                 ("create/destroy update", u.destructive_update),
             ];
             let some = counts.into_iter().filter(|(_, n)| *n > 0);
-            group["Updates"] = some.map(|(what, n)| (what.to_owned(), Value::from(n))).collect();
+            let some = some.map(|(what, n)| (what.to_owned(), Value::from(n)));
+            group["Updates"] = Value::Object(sort::gather(some));
         }
         for field in group["Fields"].as_array_mut().into_iter().flatten() {
             let number = |side: &str| field[side].as_str().and_then(|n| n.parse().ok());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::api::{AllocMetric, Allocation, Evaluation, Job, status};
 use crate::command::{Placement, Plan};
-use crate::stdx::{Entropy, uuid};
+use crate::stdx::{Entropy, sort, uuid};
 
 use super::build::Draft;
 use super::finish::{self, Changes};
@@ -58,7 +58,7 @@ pub(super) fn run(
     let delayed = std::mem::take(&mut outcome.delayed);
     let mut follow_ups = finish::follow_ups(eval, delayed, &mut changes, seed.wall_ns, entropy);
     let groups = job.iter().flat_map(|j| j.task_groups.iter());
-    result.queued = groups.map(|g| (g.name.clone(), 0)).collect();
+    result.queued = sort::gather(groups.map(|g| (g.name.clone(), 0)));
     if let (Some(job), Some(placer)) = (live, nodes.placer) {
         let downgraded = outcome.places.iter().filter(|p| p.downgrade).map(|p| &p.group);
         let versions = versions(view, job, &allocs, downgraded);

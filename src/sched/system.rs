@@ -136,7 +136,7 @@ fn stop_all(
         result.updates.entry(a.task_group.clone()).or_default().stop += 1;
     }
     let groups = job.iter().flat_map(|j| j.task_groups.iter());
-    result.queued = groups.map(|g| (g.name.clone(), 0)).collect();
+    result.queued = sort::gather(groups.map(|g| (g.name.clone(), 0)));
 }
 
 fn node_state(view: &dyn View, id: &str) -> NodeState {

@@ -12,6 +12,7 @@ use crate::command::Command;
 use crate::routes::{Answer, Outcome, Reply, Watch};
 use crate::server::periodic::fresh;
 use crate::stdx::json::{self, Any, Map, Printed, records};
+use crate::stdx::sort;
 use crate::store::{Table, keys};
 
 records! {
@@ -186,15 +187,11 @@ fn current(ctx: &Ctx<'_>, id: &str) -> Result {
         index = index.max(row.modify());
         events = json::decode(row.json).map_err(|e| ApiError::failed(e.to_string()))?;
     }
-    let mut groups: BTreeMap<String, GroupStatus> = job
-        .task_groups
-        .iter()
-        .map(|g| {
-            let events = events.get_mut(&g.name).map(Value::take).unwrap_or_default();
-            let desired = g.count.unwrap_or(1);
-            (g.name.clone(), GroupStatus { desired, events, ..GroupStatus::default() })
-        })
-        .collect();
+    let mut groups: BTreeMap<String, GroupStatus> = sort::gather(job.task_groups.iter().map(|g| {
+        let events = events.get_mut(&g.name).map(Value::take).unwrap_or_default();
+        let desired = g.count.unwrap_or(1);
+        (g.name.clone(), GroupStatus { desired, events, ..GroupStatus::default() })
+    }));
     for a in ctx.reader.allocs_by_job(namespace, id)? {
         if ended(&a) {
             continue;
