@@ -760,6 +760,12 @@ fn tokens_roles_and_policies_are_refused_as_documented() {
         assert_eq!(made[name], kept[name], "{name}");
     }
     assert_eq!(kept["ExpirationTTL"], "2h0m0s");
+    // What was read may be sent back as it is.
+    let made =
+        body_of(&s.manage("PUT", "/v1/acl/token", &json!({"Type": "client", "Policies": ["ro"]})));
+    assert_eq!(made["ExpirationTTL"], "");
+    let path = format!("/v1/acl/token/{}", made["AccessorID"].as_str().unwrap());
+    assert_eq!(body_of(&s.manage("PUT", &path, &made))["SecretID"], made["SecretID"]);
     // A secret is that of one token only.
     let other = "21111111-2222-3333-4444-555555555555";
     let body = json!({"AccessorID": other, "SecretID": missing, "Type": "client",
