@@ -10,9 +10,13 @@
 //! What a commit moved wakes blocking queries and reaches [`server`], which gives pending
 //! evaluations to [`sched`] and puts the plans that come back into the log again. Allocations of
 //! this node reach [`client`], whose machines say what must happen to directories and tasks; each
-//! task has a process of its own for a parent, the [`executor`].
+//! task has a process of its own for a parent, the [`executor`]. Hosts are found by their names
+//! by [`dns`].
 //!
 //! What a caller may do is said by [`acl`], which knows policies and nothing else.
+//!
+//! Files of tasks and what the command line prints can be made by a [`template`]. Their artifacts
+//! are fetched by a process of its own, and archives taken apart by [`unpack`].
 //!
 //! Job files come in as [`hcl`] and leave as jobs by [`jobspec`]. [`simulate`] drives the same
 //! server, scheduler and store over nodes that do not exist.
@@ -36,6 +40,7 @@ pub mod bexpr;
 pub mod cli;
 pub mod client;
 pub mod command;
+pub mod dns;
 pub mod executor;
 pub mod hcl;
 pub mod http;
@@ -50,6 +55,9 @@ pub mod server;
 pub mod simulate;
 pub mod stdx;
 pub mod store;
+pub mod template;
+pub mod tls;
+pub mod unpack;
 
 /// The level of the API that is served: what `Version` fields of the API say.
 pub const API_VERSION: &str = "2.0.5";

@@ -70,12 +70,29 @@ pub const HTTP_HEAD_NS_MAX: u64 = 30 * SECOND;
 /// Least pace of a body, in bytes per second, beyond the first half minute.
 pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 240;
 
+/// Longest message of a WebSocket, in bytes. More → it is closed with 1009. Source: the API's
+/// clients send pieces of 2 to 32 KiB.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Commands that run in tasks of this node at a time for callers of the API. More → 500.
+pub const EXECS_MAX: usize = 256;
+/// Input for such a command that waits because it reads none, in bytes; nothing more is read from
+/// its caller meanwhile.
+pub const EXEC_INPUT_BYTES_MAX: usize = 64 * 1024;
+/// Longest request that a job's action may become, in bytes: it fits a request line. More → 400.
+pub const EXEC_TARGET_BYTES_MAX: usize = 15 * 1024;
+/// How long the output of a command at a terminal is waited for after its end, in nanoseconds:
+/// what it left in the background may hold the terminal open.
+pub const EXEC_TTY_LINGER_NS: u64 = SECOND / 10;
+
 // ---- The loop -----------------------------------------------------------------------------------
 
 /// Events taken from one poll.
 pub const EVENTS_PER_POLL: usize = 1024;
 /// Bytes read from one connection before the others have their turn.
 pub const READ_BYTES: usize = 64 * 1024;
+/// Handshakes of clients that go on in a turn, each about a tenth of a millisecond; the rest
+/// follows in the next ones, so that a crowd at the door does not hold up who is inside.
+pub const TLS_HANDSHAKES_PER_TURN: usize = 64;
 /// Connections accepted from one listener in a turn.
 pub const ACCEPTS_PER_TURN: usize = 256;
 /// Blocking queries answered in a turn; the rest follows in the next ones, so that ten thousand of
@@ -99,11 +116,39 @@ pub const LATE_TURN_NS: u64 = SECOND / 2;
 pub const LOG_ENTRIES_KEPT: u64 = 10_240;
 /// The log is cut by at least this many entries at a time.
 pub const LOG_ENTRIES_TRIMMED: u64 = 1024;
+/// Entries that stay longer for servers that are there and behind, being sent the state or what
+/// follows it. More are not kept for one that takes nothing.
+pub const LOG_ENTRIES_HELD_MAX: u64 = 1 << 20;
+/// The same in bytes, of entries that stay for servers that were away, and of those that are held
+/// for servers that are there. Fewer entries stay where they are large.
+pub const LOG_BYTES_KEPT: u64 = 128 << 20;
+pub const LOG_BYTES_HELD_MAX: u64 = 1 << 30;
 /// How long a full disk is left alone before the next try without a new request, in nanoseconds.
 pub const FULL_DISK_RETRY_NS: u64 = SECOND;
 
-/// Largest state that a snapshot is made of or restored from, in bytes. Both happen within a turn.
-pub const SNAPSHOT_STATE_BYTES_MAX: usize = 512 << 20;
+/// Bytes of an archive that are read at a time: they may inflate to a thousand times as much.
+pub const RESTORE_READ_BYTES: usize = 16 * 1024;
+/// Bytes of state that a scheduled snapshot takes in a turn, and how long it is until the next
+/// ones, in nanoseconds: about 12 MB/s, a quarter of a core.
+pub const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
+pub const SNAPSHOT_PIECE_NS: u64 = SECOND / 50;
+/// The same for a snapshot that someone waits for.
+pub const SAVE_PIECE_NS: u64 = SECOND / 250;
+/// Who may wait for snapshots at a time; they are made one by one. More → 429.
+pub const SAVES_MAX: usize = 16;
+/// How long nobody looks whether a snapshot is due, in nanoseconds: the clock may be set, and
+/// another server may lead.
+pub const SNAPSHOT_CHECK_NS: u64 = 30 * SECOND;
+/// Entries of the log after which servers compare what their states come to, how many of these
+/// sums are remembered, and how often the others are told, in nanoseconds.
+pub const DIGEST_ENTRIES: u64 = 64;
+pub const DIGESTS_KEPT: usize = 256;
+pub const DIGEST_TELL_NS: u64 = SECOND;
+/// Bytes of rows that are compared with their sum in a turn, how long it is until the next ones,
+/// and until it is done again, in nanoseconds: about 50 MB/s, once in six hours.
+pub const SCRUB_PIECE_BYTES: usize = 1 << 20;
+pub const SCRUB_PIECE_NS: u64 = SECOND / 50;
+pub const SCRUB_PAUSE_NS: u64 = 6 * 3600 * SECOND;
 /// Variables that get another key in one step.
 pub const VARIABLES_REKEYED_PER_STEP: usize = 64;
 /// Evaluations that one request with a filter removes at most; the answer says how many went.
@@ -131,6 +176,11 @@ pub const SEARCH_ROWS_MAX: usize = 10_000;
 /// Age at which a root key is due for rotation, in nanoseconds. Source: the reference's default of
 /// 720 h.
 pub const ROOT_KEY_ROTATION_NS: i64 = 720 * 3600 * 1_000_000_000;
+/// Identities of the tasks of one allocation that are signed for others than this cluster, each a
+/// millisecond of work. Of more none is signed.
+pub const IDENTITIES_SIGNED_MAX: usize = 64;
+/// Requests for a new root key that wait at a time, each a tenth of a second of work. More → 429.
+pub const ROTATIONS_MAX: usize = 8;
 /// Public keys may be cached for at least this many seconds.
 pub const JWKS_MAX_AGE_MIN_S: i64 = 900;
 
@@ -160,16 +210,42 @@ pub const LINK_PING_NS: u64 = 5 * SECOND;
 pub const LINK_SILENCE_NS_MAX: u64 = 15 * SECOND;
 /// Connections without a greeting, over all listeners. More are closed at once.
 pub const LINK_STRANGERS_MAX: usize = 64;
-/// Largest state that is sent to a server which is too far behind, in bytes: it is held in memory
-/// on both sides. More → that server cannot catch up.
-pub const STATE_BYTES_MAX: usize = 1 << 30;
+/// Bytes of state that leave for a server which is too far behind, in a second: what its disk and
+/// the leader's can do beside their own work. 1 GB takes half a minute.
+pub const STATE_BYTES_PER_SECOND: u64 = 32 << 20;
+/// And at a time. Source: the credit of a stream, which is so much.
+pub const STATE_PIECE_BYTES: usize = LINK_CREDIT_BYTES;
+/// Bytes of a state that are staged by one transaction; twice as many wait at most, and one row.
+pub const STATE_STAGE_BYTES: usize = 1 << 20;
+/// Bytes of a state that nobody needs which one transaction removes, and how long it is until the
+/// next one, in nanoseconds.
+pub const STATE_SWEEP_BYTES: usize = 2 << 20;
+pub const STATE_SWEEP_NS: u64 = SECOND / 50;
+/// How long an address of another region may take to be found and to let us in, in nanoseconds.
+pub const REGION_CONNECT_NS: u64 = 10 * SECOND;
+/// The same where its host has another address to be tried.
+pub const REGION_NEXT_NS: u64 = 3 * SECOND;
+/// How long another region may take to begin an answer, in nanoseconds; a blocking query adds its
+/// own wait.
+pub const REGION_ANSWER_NS: u64 = 60 * SECOND;
+/// How much longer that may be where a large body goes there first, in nanoseconds.
+pub const REGION_UPLOAD_NS: u64 = 600 * SECOND;
+/// Requests for other regions at a time; each has a connection. More → 503.
+pub const REGION_REQUESTS_MAX: usize = 1024;
 /// Agents that a request may pass on its way. More → 500.
 pub const RELAY_HOPS_MAX: u64 = 4;
+/// A leader that was followed by another one and has been silent for so long, in nanoseconds, does
+/// not answer what was passed on to it. Half of the shortest time after which it is followed.
+pub const LEADER_SILENCE_NS: u64 = SECOND / 2;
 /// How long a request waits for a leader, in nanoseconds, before it is answered that there is
 /// none. Source: the reference's `rpc_hold_timeout`.
 pub const LEADER_WAIT_NS: u64 = 5 * SECOND;
 /// How long a request to join servers waits for them, in nanoseconds.
 pub const JOIN_NS_MAX: u64 = 10 * SECOND;
+/// Names that are joined are looked up again so often while nobody answers there, and while
+/// somebody does, in nanoseconds.
+pub const JOIN_AGAIN_NS: u64 = 5 * SECOND;
+pub const JOINED_AGAIN_NS: u64 = 60 * SECOND;
 /// How often a leader looks after the membership while it is not as it should be, in nanoseconds.
 pub const MEMBERS_CHECK_NS: u64 = SECOND / 5;
 
@@ -179,10 +255,20 @@ pub const MEMBERS_CHECK_NS: u64 = SECOND / 5;
 pub const HCL_BYTES_MAX: usize = 1 << 20;
 /// Blocks and lists within each other in HCL 1: no configuration or policy has more than seven.
 pub const HCL_DEPTH_MAX: usize = 64;
+/// Objects in objects of an expression in HCL: each level can double the time of a mistake in it.
+pub const HCL_OBJECTS_MAX: usize = 12;
+/// Objects, lists, indexes and parentheses in each other, for the same reason: at this depth a
+/// mistake takes some 40 ms.
+pub const HCL_NESTING_MAX: usize = 14;
 /// Mistakes told of one text; more would not be read.
 pub const HCL_ERRORS_MAX: usize = 10;
 /// Steps of one evaluation: a job of a thousand lines takes about ten thousand.
 pub const HCL_STEPS_MAX: u64 = 1_000_000;
+/// Steps of one evaluation on a server, whose loop waits for it.
+pub const HCL_SERVER_STEPS_MAX: u64 = 100_000;
+/// Longest job file that a server reads, in bytes, for the same reason; the command line reads
+/// [`HCL_BYTES_MAX`]. More → 400.
+pub const HCL_SERVER_BYTES_MAX: usize = 256 << 10;
 /// Text that the values of one evaluation may hold together, in bytes.
 pub const HCL_VALUE_BYTES_MAX: usize = 8 << 20;
 
@@ -208,6 +294,16 @@ pub const HOST_MOUNTS_MAX: usize = 64;
 pub const EVENT_BYTES_MAX: usize = 16 << 20;
 /// Events hear `{}` after so long, in nanoseconds. Source: the API.
 pub const EVENT_BEAT_NS: u64 = 30 * SECOND;
+/// How long changes may wait for each reader of the event stream that is to be told of them: a
+/// thousand are told twenty times a second.
+pub const EVENT_CROWD_NS: u64 = SECOND / 20_000;
+/// While clients wait for commits, a crowd of readers gets this part (one in so many) of the time
+/// that their requests took, and all of what nobody wants.
+pub const EVENT_SHARE: u64 = 12;
+/// Once nobody has written for so long a turn may go to readers for as long, nanoseconds.
+pub const EVENT_QUIET_NS: u64 = 2 * SECOND / 1_000;
+/// So few readers are told at once.
+pub const EVENT_CROWD_LEAST_NS: u64 = SECOND / 1_000;
 
 // ---- Access control -----------------------------------------------------------------------------
 
@@ -219,5 +315,53 @@ pub const TOKEN_TTL_MAX_NS: i64 = 24 * 3600 * 1_000_000_000;
 pub const ONE_TIME_TOKEN_NS: i64 = 600 * 1_000_000_000;
 /// Longest token of an identity provider, in bytes. More → 401.
 pub const JWT_BYTES_MAX: usize = 64 << 10;
+/// Documents of identity providers that are remembered. More → the oldest is forgotten.
+pub const DOCUMENTS_KEPT_MAX: usize = 64;
+/// Longest document that is fetched, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 512 << 10;
+/// How long fetching a document may take, in nanoseconds.
+pub const FETCH_NS_MAX: u64 = 10 * SECOND;
+/// Documents that are fetched at a time, and for one request. More → 503.
+pub const FETCHES_MAX: usize = 64;
+pub const FETCH_ROUNDS_MAX: usize = 8;
+/// Keys of one identity provider that are looked at.
+pub const JWKS_KEYS_MAX: usize = 50;
+/// Rows of a page of what regions share, and the bytes of those that changed.
+pub const REPLICA_PAGE_ROWS: usize = 1_000;
+pub const REPLICA_PAGE_BYTES: usize = 256 << 10;
+/// Rows of its own that a region compares with such a page in one turn. More → it goes on later.
+pub const REPLICA_COMPARED_MAX: usize = 4_000;
+/// Longest such page that is taken, in bytes. More → it is asked for again later.
+pub const REPLICA_ANSWER_MAX: usize = 8 << 20;
 /// Holders of tokens, and unions of policies, that are remembered. More → all are found out anew.
 pub const ACL_CACHED_MAX: usize = 1024;
+/// What a program that makes host volumes may print, in bytes.
+pub const PLUGIN_OUTPUT_MAX: u64 = 64 << 10;
+/// Largest file that a template is made from, in bytes.
+pub const TEMPLATE_FILE_MAX: usize = 512 << 10;
+/// Longest body that a node answers the leader with about a host volume, in bytes.
+pub const VOLUME_ANSWER_MAX: usize = 1 << 20;
+
+// ---- Names of hosts -----------------------------------------------------------------------------
+
+/// How long an answer of a name server is believed at least and at most, in nanoseconds, whatever
+/// it says itself.
+pub const DNS_ANSWER_NS_MIN: u64 = SECOND;
+pub const DNS_ANSWER_NS_MAX: u64 = 3600 * SECOND;
+/// For how long a name is not asked for again that was not found, in nanoseconds.
+pub const DNS_FAILED_NS: u64 = 5 * SECOND;
+/// How long the files about names are believed before they are read again, in nanoseconds.
+pub const DNS_FILES_NS: u64 = SECOND;
+/// Most of such a file that is read, in bytes; the rest is passed over.
+pub const DNS_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Names that are remembered; more, and the one longest of no use is forgotten.
+pub const DNS_NAMES_MAX: usize = 512;
+/// Questions under way at a time; more wait.
+pub const DNS_WORK_MAX: usize = 64;
+/// How long a name server may take the first time, in nanoseconds; twice as long each time after.
+pub const DNS_TRY_NS: u64 = SECOND;
+/// How long an answer about one kind of address waits for that about the other, in nanoseconds.
+pub const DNS_OTHER_NS: u64 = SECOND / 4;
+/// After so many nanoseconds without an answer what was known before is used meanwhile. Source:
+/// RFC 8767, 1.8 s, rounded.
+pub const DNS_STALE_NS: u64 = 2 * SECOND;

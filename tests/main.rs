@@ -17,6 +17,7 @@ mod raft;
 mod routes;
 mod sched;
 mod server;
+mod sim;
 mod store;
 mod support;
 mod tidy;

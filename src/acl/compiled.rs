@@ -110,9 +110,37 @@ fn of_both(namespace: &str, path: &str) -> String {
     [namespace, "\0", path].concat()
 }
 
+/// The task that asks, as far as its rights depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    pub namespace: String,
+    /// Of a dispatched or periodic job: the parent's.
+    pub job: String,
+    pub group: String,
+    pub task: String,
+}
+
+impl Workload {
+    /// A workload reads and lists the variables that are named after it.
+    fn variable(&self, namespace: &str, path: &str) -> Option<Caps> {
+        if namespace != self.namespace {
+            return None;
+        }
+        let mut rest = path.strip_prefix("nomad/jobs")?;
+        for part in [&self.job, &self.group, &self.task] {
+            if rest.is_empty() {
+                break;
+            }
+            rest = rest.strip_prefix('/')?.strip_prefix(part.as_str())?;
+        }
+        rest.is_empty().then_some(var::READ | var::LIST)
+    }
+}
+
 /// The union of policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acl {
+    workload: Option<Workload>,
     namespaces: Named,
     pools: Named,
     volumes: Named,
@@ -134,6 +162,18 @@ impl Acl {
             out.add(policy);
         }
         out
+    }
+
+    /// The same with what a workload may do without any policy.
+    #[must_use]
+    pub fn of(mut self, workload: Workload) -> Self {
+        self.workload = Some(workload);
+        self
+    }
+
+    /// Any running task may find services.
+    pub fn is_workload(&self) -> bool {
+        self.workload.is_some()
     }
 
     fn add(&mut self, policy: &Policy) {
@@ -197,13 +237,23 @@ impl Acl {
     }
 
     /// Whether a capability for a variable is given. The pair of names counts as one text: one
-    /// that names both wins over patterns.
+    /// that names both wins over what a workload has by itself, and that over patterns.
     pub fn variable(&self, namespace: &str, path: &str, cap: Caps) -> bool {
-        self.variables.get(&of_both(namespace, path)) & cap != 0
+        let name = of_both(namespace, path);
+        let own = self.workload.as_ref().and_then(|w| w.variable(namespace, path));
+        let caps = match own.filter(|_| self.variables.exact.place(&name).is_err()) {
+            Some(own) => own,
+            None => self.variables.get(&name),
+        };
+        caps & cap != 0
     }
 
     /// Whether any variable of a namespace could be touched so; for `*`: of any namespace.
     pub fn any_variable(&self, namespace: &str, cap: Caps) -> bool {
+        let at_home = |w: &Workload| namespace == "*" || namespace == w.namespace;
+        if self.workload.as_ref().is_some_and(at_home) && cap & (var::READ | var::LIST) != 0 {
+            return true;
+        }
         self.variables.all().any(|(name, caps)| {
             let ns = name.split('\0').next().unwrap_or_default();
             caps & cap != 0 && (namespace == "*" || glob(ns, namespace))
@@ -319,6 +369,44 @@ mod tests {
         let v = acl(&[r#"host_volume "d*" { policy = "read" }"#]);
         assert!(v.host_volume("data", volume::MOUNT_READONLY));
         assert!(!v.host_volume("data", volume::MOUNT_READWRITE));
+    }
+
+    #[test]
+    fn workloads_read_what_is_named_after_them() {
+        let web = Workload {
+            namespace: "default".to_owned(),
+            job: "web".to_owned(),
+            group: "g".to_owned(),
+            task: "t".to_owned(),
+        };
+        let none = acl(&[]).of(web.clone());
+        let may = |path: &str| none.variable("default", path, var::READ);
+        for own in ["nomad/jobs", "nomad/jobs/web", "nomad/jobs/web/g", "nomad/jobs/web/g/t"] {
+            assert!(may(own) && none.variable("default", own, var::LIST), "{own}");
+            assert!(!none.variable("default", own, var::WRITE), "{own}");
+            assert!(!none.variable("other", own, var::READ), "{own}");
+        }
+        for other in [
+            "nomad/jobs/we",
+            "nomad/jobs/web2",
+            "nomad/jobs/web/g2",
+            "nomad/jobs/web/g/t/x",
+            "nomad/jobs/other/g/t",
+            "nomad/jobs/",
+            "nomad/jobsweb",
+            "x",
+        ] {
+            assert!(!may(other), "{other}");
+        }
+        assert!(!none.namespace("default", ns::READ_JOB) && !none.node(Level::Read));
+        // An exact rule says more than the implicit right, a pattern less.
+        let deny = r#"namespace "default" { variables {
+            path "nomad/jobs/web" { capabilities = ["deny"] }
+            path "nomad/*" { capabilities = ["deny"] } } }"#;
+        let denied = acl(&[deny]).of(web);
+        assert!(!denied.variable("default", "nomad/jobs/web", var::READ));
+        assert!(denied.variable("default", "nomad/jobs/web/g", var::READ));
+        assert!(none.any_variable("default", var::LIST) && !none.any_variable("other", var::LIST));
     }
 
     #[test]

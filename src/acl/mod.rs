@@ -7,7 +7,7 @@
 mod compiled;
 mod policy;
 
-pub use compiled::{Acl, Level};
+pub use compiled::{Acl, Level, Workload};
 pub use policy::Policy;
 
 /// Capabilities that can be given: each is the bit of its place. The first of every kind is `deny`.

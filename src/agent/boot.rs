@@ -13,13 +13,16 @@ use super::core::Core;
 use super::facts;
 use super::front::Front;
 use super::mesh::Mesh;
-use super::recover::recover;
+use super::names::Names;
+use super::recover::{advice, recover};
 use super::run::{Leave, Loop};
+use super::secured::Secured;
+use super::snapshots::Snapshots;
 use super::tasks::Tasks;
 use super::wires::Wires;
 use crate::api::{
-    NodeDiskResources, NodeMemoryResources, NodeReservedCpu, NodeReservedNetworks,
-    NodeReservedResources,
+    ClientHostVolumeConfig, NodeDiskResources, NodeMemoryResources, NodeReservedCpu,
+    NodeReservedNetworks, NodeReservedResources,
 };
 use crate::client::fingerprint;
 use crate::client::{Client, ClientConfig, ClientInput};
@@ -45,12 +48,14 @@ pub(super) type Fault = String;
 pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault> {
     let now = clock::now();
     let mut entropy = System::new();
+    let secured = Secured::read(config)?;
     let listeners = listen(&config.http)?;
     let dir = config.data_dir.join("store");
     fs::make_dir(&config.data_dir, 0o700).map_err(|e| at(&config.data_dir, &e))?;
     let sync = !config.data_dir_temporary;
     let options = Options { allocate: fs::allocate, sync, ..Options::default() };
-    let mut store = Store::open(&dir, options).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let mut store = Store::open(&dir, options)
+        .map_err(|e| format!("{}: {}", dir.display(), advice(&e, &dir)))?;
     let identity = identities(&mut store, &mut entropy).map_err(|e| e.to_string())?;
     let id = peer_id(&identity.server).ok_or("the server's id is damaged")?;
     if config.server.enabled {
@@ -58,7 +63,7 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     }
     let poll = Poll::new().map_err(|e| e.to_string())?;
     let signals = Signals::for_agent().map_err(|e| e.to_string())?;
-    let front = Front::new(
+    let mut front = Front::new(
         listeners,
         config.response_headers.clone(),
         u32::try_from(config.http_max_conns_per_client).unwrap_or(u32::MAX),
@@ -66,15 +71,22 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
         config.telemetry.clone(),
     );
     let client = client(config, &identity, now, &mut entropy)?;
-    let info = info(config, &identity, now);
-    let wires = Wires::new(match config.server.enabled {
+    let mut info = info(config, &identity, now);
+    info.remote_regions = config.regions.keys().cloned().collect();
+    let mut wires = Wires::new(match config.server.enabled {
         true => listen(&[config.rpc, config.serf])?,
         false => Vec::new(),
     });
+    front.secure(secured.http);
+    front.regions.secure(secured.regions);
+    front.regions.configure(config.regions.clone());
+    wires.secure(secured.links);
     let snap = store.snap().map_err(|e| e.to_string())?;
     let raft_config = raft_config(config, &mut entropy);
-    let consensus = Consensus::open(snap.reader(), id, raft_config.clone())?;
-    let mesh = mesh(config, &identity, &consensus, &mut entropy);
+    let consensus = Consensus::open(snap.reader(), id, raft_config.clone(), config.server.log_kept)
+        .map_err(|e| advice(&e, &dir))?;
+    let mut mesh = mesh(config, &identity, &consensus, &mut entropy);
+    mesh.set_roles(config.tls.rpc && config.tls.verify_names);
     let promise = snap.reader().local(cluster::PROMISE).map_err(|e| e.to_string())?;
     let expect = if config.server.enabled { config.server.bootstrap_expect } else { 0 };
     let cluster = Cluster::new(expect, promise);
@@ -86,17 +98,22 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
     let mut core =
         Core::new(info, consensus, raft_config, mesh, cluster, server, client, entropy, alloc_dir);
     core.guarded = config.acl_enabled && !config.server.enabled;
+    core.replicas.token.clone_from(&config.acl_replication_token);
+    core.set_workers(config.server.workers, now);
+    core.remote.intro.clone_from(&config.client.intro_token);
+    core.scheduling.clone_from(&config.server.scheduling);
+    core.snapshots = config.server.snapshots.clone().map(Snapshots::new);
+    core.spool_dir.clone_from(&config.data_dir);
     core.bootstrap_file = config.data_dir.join("server/acl-bootstrap-reset");
-    for address in config.join.iter().flat_map(|(host, port)| found(host, *port)) {
-        core.mesh.call(address, config.join_tries, now);
-    }
+    core.sow(&config.join, config.join_tries);
     let snap = store.snap().map_err(|e| e.to_string())?;
     core.begin_alone(now, snap.reader());
     drop(snap);
     core.call_members(now);
     core.refresh(now);
     core.client_input(now, ClientInput::Restored(rows));
-    let tasks = Tasks::default();
+    let (mut tasks, names) = (Tasks::default(), Names::default());
+    tasks.probes.believe(config.tls.ca.clone());
     let throw_away = config.data_dir_temporary;
     let leave = Leave {
         on_interrupt: config.leave_on_interrupt,
@@ -104,8 +121,20 @@ pub(super) fn boot(config: &Config, reload: super::Reload) -> Result<Loop, Fault
         under_way: false,
     };
     let unread = Vec::new();
-    let mut agent =
-        Loop { poll, signals, front, wires, unread, core, tasks, store, reload, throw_away, leave };
+    let mut agent = Loop {
+        poll,
+        signals,
+        front,
+        wires,
+        names,
+        unread,
+        core,
+        tasks,
+        store,
+        reload,
+        throw_away,
+        leave,
+    };
     agent.register().map_err(|e| e.to_string())?;
     Ok(agent)
 }
@@ -115,18 +144,6 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<mio::net::TcpListener>, Fault>
         .iter()
         .map(|a| net::listen(*a).map_err(|e| format!("cannot listen on {a}: {e}")))
         .collect()
-}
-
-/// Where a host that is to be joined is. Names are looked up now, before the loop begins: that may
-/// take its time.
-fn found(text: &str, port: u16) -> Vec<SocketAddr> {
-    match net::lookup(text, port) {
-        Ok(addresses) => addresses,
-        Err(e) => {
-            log::error!("{text}, which is to be joined, was not found: {e}");
-            Vec::new()
-        }
-    }
 }
 
 fn raft_config(config: &Config, entropy: &mut dyn Entropy) -> raft::Config {
@@ -240,6 +257,16 @@ fn client(
     };
     let mut node = fingerprint::node(&facts::machine(&c.alloc_dir), &settings, now.wall_ns);
     node.id.clone_from(&identity.node);
+    node.gc_volumes_on_node_gc = c.gc_volumes_on_node_gc;
+    for (name, (path, read_only)) in &c.host_volumes {
+        if !Path::new(path).is_dir() {
+            return Err(format!("host_volume {name:?}: {path} is no directory"));
+        }
+        let (id, name, path) = (String::new(), name.clone(), path.clone());
+        let entry = ClientHostVolumeConfig { id, name: name.clone(), path, read_only: *read_only };
+        node.host_volumes.insert(name, entry);
+    }
+    node.tls_enabled = config.tls.http;
     Ok(Some(Client::new(ClientConfig {
         node,
         secret: identity.secret.clone(),
@@ -256,9 +283,38 @@ fn client(
             .unwrap_or_default(),
         boot_id: proc::boot_id(),
         max_kill_timeout_ns: c.max_kill_timeout_ns,
+        template_wait: c.template_wait.clone(),
+        fetch_limits: c.fetch_limits.clone(),
         gc_max_allocs: c.gc_max_allocs,
         seed: entropy.u64(),
+        mounts: crate::os::mount::is_allowed(),
+        volumes_dir: c.volumes_dir.to_string_lossy().into_owned(),
+        volume_plugin_dir: c.volume_plugin_dir.clone(),
+        volume_plugins: programs(&c.volume_plugin_dir),
     })))
+}
+
+/// Names of the programs in a directory, in order.
+fn programs(dir: &str) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    if dir.is_empty() {
+        return Vec::new();
+    }
+    let listed = std::fs::read_dir(dir);
+    if let Err(e) = &listed {
+        log::error!("no programs for host volumes in {dir}: {e}");
+    }
+    let mut names = Vec::new();
+    for entry in listed.into_iter().flatten().flatten() {
+        let found = std::fs::metadata(entry.path());
+        if found.is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    names
 }
 
 fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
@@ -277,6 +333,10 @@ fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
         config_json: Rc::from(config.self_json()),
         node_id: if config.client.enabled { identity.node.clone() } else { String::new() },
         debug: config.enable_debug,
+        encrypted: !s.encrypt.is_empty(),
+        introduction: s.introduction,
+        log_file: config.log_to.path.clone(),
+        exec_disabled: config.client.disable_remote_exec,
         // A node alone knows no tokens: servers see to it that only those ask who may.
         acl: AclInfo::new(
             config.acl_enabled && s.enabled,
@@ -288,6 +348,8 @@ fn info(config: &Config, identity: &Identity, now: Now) -> AgentInfo {
         job_max_priority: s.job_max_priority,
         job_max_count: s.job_max_count,
         job_max_source_size: s.job_max_source_bytes,
+        authoritative_region: s.authoritative_region.clone(),
+        oidc_issuer: s.oidc_issuer.clone(),
         zones: Zones(zones::file),
         search: s.search,
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
@@ -327,5 +389,6 @@ fn server_config(config: &Config) -> server::Config {
         },
         gc_interval_ns: ns(s.job_gc_interval_ns).max(SECOND),
         zones: Zones(zones::file),
+        workers: s.workers,
     }
 }

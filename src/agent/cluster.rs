@@ -1,8 +1,6 @@
 //! What the agent does about the servers of its region: it finds them, begins a cluster with them,
 //! takes them in and lets them go.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::consensus::{id_text, peer_id};
@@ -19,7 +17,7 @@ use crate::routes::cluster::clean_up;
 use crate::routes::table::{Place, place};
 use crate::routes::{Answer, ClusterRequest, ServerInfo};
 use crate::stdx::slab::Key;
-use crate::stdx::{Now, parse_bool, uuid};
+use crate::stdx::{BTreeSet, Now, parse_bool, uuid};
 use crate::store::{Reader, Table, keys};
 
 /// Local row: the cluster that this server has promised to begin.
@@ -111,7 +109,11 @@ impl Core {
             if server != Id::default() && self.info.server {
                 self.consensus.step(now, reader, Input::Unreachable(peer(&server)));
             }
+            if server != Id::default() {
+                self.seeds_soon(now);
+            }
             self.state_link_lost(now, reader, key);
+            self.replica_link_lost(now, key);
             keys.push(key);
         }
         keys
@@ -129,11 +131,13 @@ impl Core {
         }
         let (from, cluster) = (peer(&hello.server), hello.cluster);
         match Message::decode(bytes) {
-            Ok(message) => {
+            Ok(mut message) => {
                 if own == Id::default() && cluster != Id::default() {
                     self.consensus.join_cluster(cluster);
                 }
-                self.consensus.step(now, reader, Input::Message(from, message));
+                if self.consensus.gate(reader, &mut message) {
+                    self.consensus.step(now, reader, Input::Message(from, message));
+                }
             }
             Err(e) => {
                 log::warn!("a message of {} makes no sense: {e}", hello.name);
@@ -166,6 +170,7 @@ impl Core {
                 self.cluster.agreed.insert(peer(&from));
                 self.begin_where_agreed(now, reader);
             }
+            Some(b"digest") if same_region => self.hear_digest(peer(&from), &mut words),
             // Of a later version.
             _ => {}
         }
@@ -384,6 +389,7 @@ impl Core {
     ) {
         let answer = match request {
             ClusterRequest::Join(addresses) => return self.join(conn, form, &addresses, now),
+            ClusterRequest::Servers(hosts) => self.sow_anew(hosts),
             ClusterRequest::ForceLeave { node, prune } => {
                 self.force_leave(&node, prune, now);
                 Answer::empty()
@@ -413,7 +419,9 @@ impl Core {
             let result = match request {
                 ClusterRequest::RemovePeer(id) => self.remove_peer(&id, now, reader),
                 ClusterRequest::Transfer(to) => self.transfer(&to, now, reader),
-                ClusterRequest::Join(_) | ClusterRequest::ForceLeave { .. } => continue,
+                ClusterRequest::Join(_)
+                | ClusterRequest::Servers(_)
+                | ClusterRequest::ForceLeave { .. } => continue,
             };
             let answer = result.unwrap_or_else(Answer::from);
             self.ready.push(Ready { conn, form, answer });
@@ -488,17 +496,26 @@ impl Core {
         if let Some(region) =
             query.get("region").filter(|r| !r.is_empty() && **r != self.info.region)
         {
-            return self.mesh.alive(&region).next().map_or(Target::Here, Target::Link);
+            let link = self.mesh.alive(&region).next();
+            return match link {
+                Some(link) => Target::Link(link),
+                None if self.info.remote_regions.contains(&*region) => {
+                    Target::Region(region.into_owned())
+                }
+                // Servers may know more.
+                None if !linked && !self.info.server => self.to_some_server(),
+                None => Target::Here,
+            };
         }
         let read = matches!(req.method, Method::Get | Method::Head);
         match place(req.path()) {
             Place::Here => Target::Here,
             Place::Server => self.to_some_server(),
-            Place::Node => self.to_node(req, &query, linked, reader),
+            Place::Node => self.to_node(req, linked, reader),
             Place::Named => {
                 let name = |key| query.get(key).filter(|v| !v.is_empty());
                 match (name("node_id"), name("server_id")) {
-                    (Some(_), None) => self.to_node(req, &query, linked, reader),
+                    (Some(_), None) => self.to_node(req, linked, reader),
                     (None, Some(server)) => self.to_named(&server),
                     _ => Target::Here,
                 }
@@ -549,25 +566,19 @@ impl Core {
     }
 
     /// Requests for a node, or for an allocation that lives on one.
-    fn to_node(
-        &self,
-        req: &Request,
-        query: &Query<'_>,
-        linked: bool,
-        reader: Reader<'_>,
-    ) -> Target {
-        let named = query.get("node_id").filter(|id| !id.is_empty());
+    fn to_node(&self, req: &Request, linked: bool, reader: Reader<'_>) -> Target {
+        let named = Some(crate::routes::node_named(req)).filter(|id| !id.is_empty());
         let alloc = req.path().split('/').find(|part| uuid::is_uuid(part));
         if !self.info.server {
             let own = match (&named, alloc) {
-                (Some(id), _) => **id == self.info.node_id,
+                (Some(id), _) => *id == self.info.node_id,
                 (None, Some(id)) => self.holds(id),
                 (None, None) => true,
             };
             return if own || linked { Target::Here } else { self.to_some_server() };
         }
         let node = match (named, alloc) {
-            (Some(id), _) => id.into_owned(),
+            (Some(id), _) => id,
             (None, Some(id)) => {
                 let row = reader.alloc(id).ok().flatten();
                 row.map(|a| a.node_id).unwrap_or_default()
@@ -707,17 +718,6 @@ fn refused(e: Refusal) -> ApiError {
         Refusal::NotLeader => ApiError::failed("No cluster leader"),
         other => ApiError::failed(other.to_string()),
     }
-}
-
-/// `ip`, `ip:port`, `localhost`, `localhost:port`.
-///
-/// # Errors
-/// A sentence for anything else; names are looked up at the start only.
-pub(super) fn socket_address(text: &str, port: u16) -> Result<SocketAddr, String> {
-    let text = text.replacen("localhost", "127.0.0.1", 1);
-    text.parse::<SocketAddr>()
-        .or_else(|_| text.trim_matches(['[', ']']).parse().map(|ip| SocketAddr::new(ip, port)))
-        .map_err(|_| format!("{text:?} is not an address"))
 }
 
 #[cfg(test)]

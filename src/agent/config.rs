@@ -4,20 +4,28 @@
 //! one need not check again. Files and flags are read by `config_file.rs`. All durations are
 //! nanoseconds.
 
-use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::config_keys::{KEYS, Kind, Use};
+use super::config_keys::Use;
+use super::config_print::print;
+use super::config_server::{introduction, scheduling, workers};
 use super::config_tree::{Block, Tree, boolean};
-use crate::limits::{TOKEN_TTL_MAX_NS, TOKEN_TTL_MIN_NS};
+use super::log_file::LogTo;
+use super::snapshots::Schedule;
+use crate::api::{SchedulerConfiguration, WaitConfig};
+use crate::client::exec_proto::FetchLimits;
+use crate::limits::{LOG_ENTRIES_KEPT, TOKEN_TTL_MAX_NS, TOKEN_TTL_MIN_NS};
 use crate::routes::SearchLimits;
 use crate::routes::metrics::Telemetry;
+use crate::server::introduction::Introduction;
+use crate::server::workers::Workers;
 use crate::stdx::json::Any;
-use crate::stdx::{duration, parse_bool, sort};
+use crate::stdx::{BTreeMap, duration, parse_bool, sort};
 
 /// What an agent is told to be. Reads through to [`Settings`]; nothing can change it.
 #[derive(Clone, Debug)]
@@ -61,7 +69,7 @@ impl Config {
             .given_with(Use::Idle)
             .map(|name| format!("{name} is set and has no effect in this version"))
             .collect();
-        if !settings.dev {
+        if !(settings.dev || settings.tls.http && settings.tls.rpc) {
             warnings.push("mTLS is not configured - the API is not secure without mTLS!".into());
         }
         let self_json = print(tree, host, &settings);
@@ -81,6 +89,8 @@ pub(super) struct Host {
     /// `-config` arguments, and the files that were read.
     pub(super) paths: Vec<String>,
     pub(super) files: Vec<String>,
+    /// Processors; 0 counts as one.
+    pub(super) cpus: usize,
 }
 
 /// Every setting that the agent reads.
@@ -102,19 +112,29 @@ pub struct Settings {
     pub advertise_rpc: SocketAddr,
     pub advertise_serf: SocketAddr,
     pub region: String,
+    /// Where other regions are reached, by their names, and the CA of those with TLS; an empty
+    /// path: what the system trusts.
+    pub regions: BTreeMap<String, HttpAddress>,
+    pub region_ca: PathBuf,
     pub datacenter: String,
     pub node_name: String,
     pub log_level: LevelFilter,
+    pub log_to: LogTo,
     pub enable_debug: bool,
     pub telemetry: Telemetry,
     /// Requests need tokens. Those with an end are valid for so long, ns.
     pub acl_enabled: bool,
     pub acl_token_min_ttl_ns: i64,
     pub acl_token_max_ttl_ns: i64,
+    /// A management token of the authoritative region; empty: none. Printable characters.
+    pub acl_replication_token: String,
     /// Added to every answer of the API. Names and values hold no control characters.
     pub response_headers: Vec<(String, String)>,
     /// Open connections of one address; 0: no limit.
     pub http_max_conns_per_client: usize,
+    /// ns; 0: a handshake may take its time.
+    pub https_handshake_ns: u64,
+    pub tls: Tls,
     /// An agent that is told to end leaves its cluster first.
     pub leave_on_interrupt: bool,
     pub leave_on_terminate: bool,
@@ -139,6 +159,15 @@ pub struct Server {
     pub encrypt: Vec<u8>,
     /// 1 to 10: how much slower than on a good network elections are.
     pub raft_multiplier: u64,
+    /// Applied entries that stay in the log, for servers that were away.
+    pub log_kept: u64,
+    /// Snapshots that are made by the clock; `None`: none.
+    pub snapshots: Option<Schedule>,
+    /// How work is placed in a cluster that has not begun; `None`: as usual.
+    pub scheduling: Option<SchedulerConfiguration>,
+    pub workers: Workers,
+    /// How new nodes are let in.
+    pub introduction: Introduction,
     pub node_gc_threshold_ns: i64,
     pub root_key_gc_threshold_ns: i64,
     pub job_gc_interval_ns: i64,
@@ -159,6 +188,10 @@ pub struct Server {
     pub job_max_count: i64,
     /// Bytes of a kept job source.
     pub job_max_source_bytes: u64,
+    /// The region where what all regions share is written; empty: this one.
+    pub authoritative_region: String,
+    /// A URL; empty: none.
+    pub oidc_issuer: String,
     pub search: SearchLimits,
 }
 
@@ -168,6 +201,13 @@ pub struct Client {
     pub enabled: bool,
     pub state_dir: PathBuf,
     pub alloc_dir: PathBuf,
+    /// Where the built-in plugin makes host volumes.
+    pub volumes_dir: PathBuf,
+    /// Programs that make host volumes; empty: there are none.
+    pub volume_plugin_dir: String,
+    /// `host_volume` by name: absolute path, and whether nobody may write there.
+    pub host_volumes: BTreeMap<String, (String, bool)>,
+    pub gc_volumes_on_node_gc: bool,
     pub node_class: String,
     pub node_pool: String,
     pub meta: BTreeMap<String, String>,
@@ -192,12 +232,36 @@ pub struct Client {
     /// As written, checked: `22,80,8000-9000`.
     pub reserved_ports: String,
     pub max_kill_timeout_ns: i64,
+    pub fetch_limits: FetchLimits,
+    /// `client.template.wait`, where it was given.
+    pub template_wait: Option<WaitConfig>,
     /// Terminal allocations that stay on disk.
     pub gc_max_allocs: usize,
     /// Allocations at one time; 0: no limit.
     pub node_max_allocs: i64,
     /// New nodes take no work until an operator says so.
     pub default_ineligible: bool,
+    /// Nobody may run commands in tasks of this node.
+    pub disable_remote_exec: bool,
+    /// Shown to servers that do not know this node; characters of a JWT, may be empty.
+    pub intro_token: String,
+}
+
+/// The `tls` block.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// Both need certificate and key, links and `verify_callers` a CA as well.
+    pub http: bool,
+    pub rpc: bool,
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// Certificates of agents name their roles.
+    pub verify_names: bool,
+    /// Whoever calls by HTTPS shows a certificate.
+    pub verify_callers: bool,
+    /// Links that are not encrypted are taken too.
+    pub upgrade: bool,
 }
 
 /// `plugin "raw_exec"`.
@@ -245,6 +309,7 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
     if region.contains('\0') {
         return Err("Region contains invalid characters".into());
     }
+    let regions = regions(tree, &region)?;
     let datacenter = plain(tree, "datacenter");
     if datacenter.contains(['\0', '*']) {
         return Err("Datacenter contains invalid characters (null or '*')".into());
@@ -263,16 +328,30 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
         advertise_rpc: net.advertise_rpc,
         advertise_serf: net.advertise_serf,
         region,
+        regions,
+        region_ca: match tree.text("region_ca_file") {
+            "" => PathBuf::from(tree.text("tls.ca_file")),
+            path => PathBuf::from(path),
+        },
         datacenter,
         telemetry: telemetry(tree, host, &node_name),
         node_name,
         log_level: log_level(tree.text("log_level"))?,
+        log_to: log_to(tree)?,
         enable_debug: tree.bool("enable_debug"),
         acl_enabled: tree.bool("acl.enabled"),
+        acl_replication_token: match tree.text("acl.replication_token") {
+            token if token.bytes().all(|b| b.is_ascii_graphic()) => token.to_owned(),
+            _ => return Err("acl.replication_token has characters that no token has".into()),
+        },
         acl_token_min_ttl_ns: nanos(tree, "acl.token_min_expiration_ttl", TOKEN_TTL_MIN_NS),
         acl_token_max_ttl_ns: nanos(tree, "acl.token_max_expiration_ttl", TOKEN_TTL_MAX_NS),
         response_headers: response_headers(tree)?,
         http_max_conns_per_client: unsigned(tree, "limits.http_max_conns_per_client")?,
+        https_handshake_ns: nanos(tree, "limits.https_handshake_timeout", 5 * SECOND)
+            .try_into()
+            .unwrap_or(0),
+        tls: tls(tree)?,
         leave_on_interrupt: tree.bool("leave_on_interrupt"),
         leave_on_terminate: tree.bool("leave_on_terminate"),
         join: join(tree, host),
@@ -283,6 +362,87 @@ fn settings(tree: &Tree, host: &Host) -> Result<Settings, String> {
         plugins: plugins(tree),
         data_dir,
     })
+}
+
+/// `region_addresses { west = "https://west.example.com:4646" }`
+fn regions(tree: &Tree, own: &str) -> Result<BTreeMap<String, HttpAddress>, String> {
+    let mut out = BTreeMap::new();
+    for (name, text) in tree.strings("region_addresses") {
+        if name == own {
+            return Err(format!("region_addresses: {name:?} is this agent's own region"));
+        }
+        let address = HttpAddress::read(&text).ok_or_else(|| {
+            format!("region_addresses: {name} = {text:?} is not of the form https://host:port")
+        })?;
+        out.insert(name, address);
+    }
+    Ok(out)
+}
+
+/// Where an HTTP server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAddress {
+    pub secure: bool,
+    /// An address or a name.
+    pub host: String,
+    pub port: u16,
+}
+
+impl HttpAddress {
+    /// `http://host:port` or `https://host:port`; without a port it is 4646.
+    fn read(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let secure = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+        let (host, port) = super::names::host_port(rest, 4646).ok()?;
+        rest.bytes().all(plain).then_some(Self { secure, host, port })
+    }
+
+    /// What requests name it by.
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
+impl Display for HttpAddress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", if self.secure { "https" } else { "http" }, self.authority())
+    }
+}
+
+fn tls(tree: &Tree) -> Result<Tls, String> {
+    let path = |name: &str| PathBuf::from(tree.text(name));
+    let tls = Tls {
+        http: tree.bool("tls.http"),
+        rpc: tree.bool("tls.rpc"),
+        ca: path("tls.ca_file"),
+        cert: path("tls.cert_file"),
+        key: path("tls.key_file"),
+        verify_names: tree.bool("tls.verify_server_hostname"),
+        verify_callers: tree.bool("tls.verify_https_client"),
+        upgrade: tree.bool("tls.rpc_upgrade_mode"),
+    };
+    if !["", "tls12", "tls13"].contains(&tree.text("tls.tls_min_version")) {
+        let given = tree.text("tls.tls_min_version");
+        return Err(format!("tls.tls_min_version {given:?} is not one of tls12, tls13"));
+    }
+    let files = [
+        ("ca_file", &tls.ca, tls.rpc || tls.http && tls.verify_callers),
+        ("cert_file", &tls.cert, tls.rpc || tls.http),
+        ("key_file", &tls.key, tls.rpc || tls.http),
+    ];
+    let missing =
+        |(_, path, needed): &&(&str, &PathBuf, bool)| *needed && path.as_os_str().is_empty();
+    if let Some((name, ..)) = files.iter().find(missing) {
+        return Err(format!("tls.{name} must be given for what else tls asks for"));
+    }
+    Ok(tls)
 }
 
 fn telemetry(tree: &Tree, host: &Host, node_name: &str) -> Telemetry {
@@ -354,6 +514,29 @@ fn secret(text: &str) -> Result<Vec<u8>, String> {
     Err("Invalid encryption key: key size must be 16, 24 or 32 bytes".to_owned())
 }
 
+/// Of a data directory `data`, `data/snapshots` is where they go unless the path says otherwise.
+fn snapshots(tree: &Tree) -> Result<Option<Schedule>, String> {
+    let interval_ns = nanos(tree, "server.snapshots.interval", 0);
+    if interval_ns == 0 {
+        return Ok(None);
+    }
+    if interval_ns < 1_000_000_000 {
+        return Err("server.snapshots.interval must be a second or more".to_owned());
+    }
+    let keep = unsigned(tree, "server.snapshots.keep")?;
+    if keep == 0 {
+        return Err("server.snapshots.keep must be 1 or more".to_owned());
+    }
+    let path = match tree.text("server.snapshots.path") {
+        "" => PathBuf::from(tree.text("data_dir")).join("snapshots"),
+        path => PathBuf::from(path),
+    };
+    if !path.is_absolute() {
+        return Err("server.snapshots.path must be absolute".to_owned());
+    }
+    Ok(Some(Schedule { interval_ns, keep, path }))
+}
+
 fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
     let multiplier = tree.int("server.raft_multiplier");
     if !(0..=10).contains(&multiplier) {
@@ -373,6 +556,14 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
         bootstrap_expect: unsigned(tree, "server.bootstrap_expect")?,
         encrypt: secret(tree.text("server.encrypt"))?,
         raft_multiplier: u64::try_from(multiplier).unwrap_or(1).max(1),
+        snapshots: snapshots(tree)?,
+        scheduling: scheduling(tree)?,
+        workers: workers(tree, host)?,
+        introduction: introduction(tree)?,
+        log_kept: match u64::try_from(tree.int("server.raft_trailing_logs")) {
+            Ok(n) if n > 0 => n,
+            _ => LOG_ENTRIES_KEPT,
+        },
         node_gc_threshold_ns: nanos(tree, "server.node_gc_threshold", 24 * HOUR),
         root_key_gc_threshold_ns: nanos(tree, "server.root_key_gc_threshold", HOUR),
         acl_token_gc_threshold_ns: nanos(tree, "server.acl_token_gc_threshold", HOUR),
@@ -392,6 +583,8 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
         },
         job_max_priority: max_priority,
         job_max_count: positive(tree, "server.job_max_count", 50_000),
+        authoritative_region: tree.text("server.authoritative_region").to_owned(),
+        oidc_issuer: tree.text("server.oidc_issuer").to_owned(),
         job_max_source_bytes: bytes(tree.text("server.job_max_source_size"))
             .ok_or("server.job_max_source_size must be a size such as \"1M\"")?,
         search: SearchLimits {
@@ -401,6 +594,20 @@ fn server(tree: &Tree, host: &Host) -> Result<Server, String> {
             term: unsigned(tree, "server.search.min_term_length")?,
         },
     })
+}
+
+/// `host_volume "name" { path = "/…" }`
+fn host_volumes(tree: &Tree) -> Result<BTreeMap<String, (String, bool)>, String> {
+    let mut out = BTreeMap::new();
+    for (name, block) in &tree.host_volumes {
+        let path = block.get("path").and_then(Any::as_str).unwrap_or_default();
+        if !path.starts_with('/') {
+            return Err(format!("host_volume {name:?} must have an absolute path: {path:?}"));
+        }
+        let read_only = block.get("read_only").and_then(boolean).unwrap_or(false);
+        out.insert(name.clone(), (path.to_owned(), read_only));
+    }
+    Ok(out)
 }
 
 fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client, String> {
@@ -430,6 +637,13 @@ fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client
         enabled: host.dev || tree.bool("client.enabled"),
         state_dir: beside(tree, "client.state_dir", data_dir, "client")?,
         alloc_dir: beside(tree, "client.alloc_dir", data_dir, "alloc")?,
+        volumes_dir: beside(tree, "client.host_volumes_dir", data_dir, "host_volumes")?,
+        volume_plugin_dir: match tree.text("client.host_volume_plugin_dir") {
+            "" => String::new(),
+            dir => absolute("host-volume-plugin-dir", dir)?.to_string_lossy().into_owned(),
+        },
+        host_volumes: host_volumes(tree)?,
+        gc_volumes_on_node_gc: tree.bool("client.gc_volumes_on_node_gc"),
         node_class: plain(tree, "client.node_class"),
         node_pool,
         meta,
@@ -446,10 +660,43 @@ fn client(tree: &Tree, host: &Host, data_dir: &std::path::Path) -> Result<Client
         reserved_disk_mb: tree.int("client.reserved.disk").max(0),
         reserved_ports,
         max_kill_timeout_ns: nanos(tree, "client.max_kill_timeout", 30 * SECOND),
+        fetch_limits: fetch_limits(tree)?,
+        template_wait: template_wait(tree)?,
         gc_max_allocs: unsigned(tree, "client.gc_max_allocs")?,
         node_max_allocs: tree.int("client.node_max_allocs").max(0),
         default_ineligible: tree.bool("client.default_ineligible"),
+        disable_remote_exec: tree.bool("client.disable_remote_exec"),
+        intro_token: match tree.text("client.intro_token") {
+            token if token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) => {
+                token.to_owned()
+            }
+            _ => return Err("client.intro_token has characters that no token has".into()),
+        },
     })
+}
+
+/// Without it templates wait for nothing but their splay.
+fn fetch_limits(tree: &Tree) -> Result<FetchLimits, String> {
+    let size = |key: &str| {
+        let text = tree.text(key);
+        bytes(text).ok_or_else(|| format!("{key} must be a size such as 100GB, not {text:?}"))
+    };
+    let seconds = nanos(tree, "client.artifact.http_read_timeout", 30 * MINUTE) / SECOND;
+    Ok(FetchLimits {
+        seconds: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
+        bytes: size("client.artifact.http_max_size")?,
+        unpacked_bytes: size("client.artifact.decompression_size_limit")?,
+        entries: unsigned(tree, "client.artifact.decompression_file_count_limit")?,
+    })
+}
+
+fn template_wait(tree: &Tree) -> Result<Option<WaitConfig>, String> {
+    let given = |name| tree.given(name).and_then(|_| duration::parse(tree.text(name)));
+    let (min, max) = (given("client.template.wait.min"), given("client.template.wait.max"));
+    if max.is_some() && min > max {
+        return Err("client.template.wait: min is greater than max".to_owned());
+    }
+    Ok((min.is_some() || max.is_some()).then_some(WaitConfig { min, max }))
 }
 
 fn raw_exec(tree: &Tree) -> Result<RawExec, String> {
@@ -596,6 +843,22 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
     })
 }
 
+/// A path without the name of a file is the folder of `nomad.log`. Source: the API.
+fn log_to(tree: &Tree) -> Result<LogTo, String> {
+    let mut path = PathBuf::from(tree.text("log_file"));
+    if tree.text("log_file").ends_with('/') || path.is_dir() {
+        path.push("nomad.log");
+    }
+    Ok(LogTo {
+        json: tree.bool("log_json"),
+        place: tree.bool("log_include_location"),
+        path: std::path::absolute(&path).unwrap_or(path),
+        bytes: unsigned(tree, "log_rotate_bytes")?,
+        age_ns: nanos(tree, "log_rotate_duration", 24 * HOUR),
+        older: tree.int("log_rotate_max_files"),
+    })
+}
+
 /// Names of 1 to 128 letters, digits, `-` and `_`.
 fn is_pool_name(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -651,7 +914,7 @@ fn beside(
     }
 }
 
-fn unsigned<T: TryFrom<i64>>(tree: &Tree, name: &str) -> Result<T, String> {
+pub(super) fn unsigned<T: TryFrom<i64>>(tree: &Tree, name: &str) -> Result<T, String> {
     let n = tree.int(name);
     T::try_from(n).map_err(|_| format!("{name} must not be {n}"))
 }
@@ -662,108 +925,12 @@ fn positive(tree: &Tree, name: &str, default: i64) -> i64 {
 }
 
 /// A duration that was checked when it was read; absent or zero means the default.
-fn nanos(tree: &Tree, name: &str, default: i64) -> i64 {
+pub(super) fn nanos(tree: &Tree, name: &str, default: i64) -> i64 {
     duration::parse(tree.text(name)).filter(|n| *n > 0).unwrap_or(default)
 }
 
-/// The printed form: a tree of objects, keys in byte order.
-enum Printed {
-    Leaf(String),
-    Object(BTreeMap<String, Self>),
-}
-
-impl Printed {
-    fn put(&mut self, path: &str, json: String) {
-        let (head, rest) = path.split_once('.').map_or((path, None), |(h, r)| (h, Some(r)));
-        if let Self::Leaf(_) = self {
-            *self = Self::Object(BTreeMap::new());
-        }
-        let Self::Object(map) = self else { return };
-        match rest {
-            None => drop(map.insert(head.to_owned(), Self::Leaf(json))),
-            Some(rest) => map
-                .entry(head.to_owned())
-                .or_insert_with(|| Self::Object(BTreeMap::new()))
-                .put(rest, json),
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Leaf(json) => out.extend_from_slice(json.as_bytes()),
-            Self::Object(map) => {
-                out.push(b'{');
-                for (i, (name, value)) in map.iter().enumerate() {
-                    if i > 0 {
-                        out.push(b',');
-                    }
-                    out.extend_from_slice(json(name).as_bytes());
-                    out.push(b':');
-                    value.write(out);
-                }
-                out.push(b'}');
-            }
-        }
-    }
-}
-
-/// Any of our plain values as JSON.
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
-}
-
-/// A value by its kind, as the reference shows it.
-fn value_json(tree: &Tree, name: &str, kind: Kind) -> String {
-    let given = tree.given(name).is_some();
-    match kind {
-        Kind::Text(_) | Kind::NanosText(_) => json(tree.text(name)),
-        Kind::Secret if given => json("<redacted>"),
-        Kind::Secret => json(""),
-        Kind::MaybeInt | Kind::MaybeBool if !given => "null".to_owned(),
-        Kind::Int(_) | Kind::Count(_) | Kind::MaybeInt => tree.int(name).to_string(),
-        Kind::Float(_) => json(&tree.float(name)),
-        Kind::Bool | Kind::Switch(_) | Kind::MaybeBool => tree.bool(name).to_string(),
-        Kind::Nanos(_) => duration::parse(tree.text(name)).unwrap_or(0).to_string(),
-        Kind::ListNull | Kind::ListAppend if !given => "null".to_owned(),
-        Kind::List(_) | Kind::ListNull | Kind::ListAppend => json(&tree.list(name)),
-        Kind::Strings => json(&tree.strings(name)),
-        Kind::Fixed(text) => text.to_owned(),
-    }
-}
-
-fn print(tree: &Tree, host: &Host, settings: &Settings) -> Vec<u8> {
-    let mut root = Printed::Object(BTreeMap::new());
-    for key in KEYS.iter().filter(|k| !k.go.is_empty()) {
-        root.put(key.go, value_json(tree, key.name, key.kind));
-    }
-    root.put("DevMode", host.dev.to_string());
-    root.put("ConfigPaths", json(&host.paths));
-    root.put("Files", json(&host.files));
-    root.put("NodeName", json(&settings.node_name));
-    root.put("Server.Enabled", settings.server.enabled.to_string());
-    root.put("Client.Enabled", settings.client.enabled.to_string());
-    for (name, bound, told) in [
-        ("HTTP", settings.http[0], settings.advertise_http),
-        ("RPC", settings.rpc, settings.advertise_rpc),
-        ("Serf", settings.serf, settings.advertise_serf),
-    ] {
-        root.put(&format!("Addresses.{name}"), json(&bound.ip().to_string()));
-        root.put(&format!("AdvertiseAddrs.{name}"), json(&told.to_string()));
-    }
-    let plugin = |(name, config): (&String, &Any)| {
-        format!("{{\"Args\":null,\"Config\":{},\"Name\":{}}}", json(config), json(name))
-    };
-    let plugins: Vec<String> = settings.plugins.iter().map(plugin).collect();
-    root.put("Plugins", format!("[{}]", plugins.join(",")));
-    root.put("Consuls", "[]".to_owned());
-    root.put("Vaults", "[]".to_owned());
-    let mut out = Vec::new();
-    root.write(&mut out);
-    out
-}
-
 const SECOND: i64 = 1_000_000_000;
-const MINUTE: i64 = 60 * SECOND;
+pub(super) const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 
 /// Options that keep something from the node or its tasks, and are not obeyed yet.

@@ -89,6 +89,7 @@ impl Config {
             name: host_name(),
             addresses: own_addresses(),
             paths: given.configs.clone(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
             ..Host::default()
         };
         let mut asked = Tree::default();
@@ -397,16 +398,20 @@ mod tests {
                 "Datacenter contains invalid characters (null or '*')",
             ),
             (r#"{"client":{"meta":{"a..b":"x"}}}"#, &["-dev"], "Invalid Client.Meta key: a..b"),
-            (r#"{"tls":{"http":true}}"#, &["-dev"], "tls.http is not supported by this version"),
+            (
+                r#"{"tls":{"http":true}}"#,
+                &["-dev"],
+                "tls.cert_file must be given for what else tls asks for",
+            ),
             (
                 r#"{"vault":{"enabled":true}}"#,
                 &["-dev"],
                 "vault.enabled is not supported by this version",
             ),
             (
-                r#"{"client":{"host_volume":{"v":{"path":"/v"}}}}"#,
+                r#"{"client":{"host_volume":{"v":{"path":"v"}}}}"#,
                 &["-dev"],
-                "client.host_volume is not supported by this version",
+                "host_volume \"v\" must have an absolute path: \"v\"",
             ),
             (
                 r#"{"client":{"options":{"driver.denylist":"raw_exec"}}}"#,
@@ -442,6 +447,30 @@ mod tests {
         let key = "telemetry.disable_quota_utilization_metrics";
         assert_eq!(c.warnings(), [format!("{key} {text}")]);
         assert!(config("{}", &["-dev"]).unwrap().warnings().is_empty());
+    }
+
+    #[test]
+    fn a_cluster_may_begin_with_another_scheduler_configuration() {
+        let of = |scheduling: &str| {
+            let block = format!(r#"{{"server":{{"default_scheduler_config":{scheduling}}}}}"#);
+            config(&block, &["-dev"])
+        };
+        let c = of(
+            r#"{"pause_eval_broker":true,"preemption_config":{"batch_scheduler_enabled":true}}"#,
+        );
+        let c = c.unwrap();
+        let begins = c.server.scheduling.clone().unwrap();
+        assert!(begins.pause_eval_broker && !begins.reject_job_registration);
+        assert!(begins.preemption_config.batch_scheduler_enabled);
+        assert!(begins.preemption_config.system_scheduler_enabled);
+        assert_eq!(begins.scheduler_algorithm, "binpack");
+        let shown: serde_json::Value = serde_json::from_slice(c.self_json()).unwrap();
+        assert_eq!(shown["Server"]["DefaultSchedulerConfig"]["PauseEvalBroker"], true);
+        assert_eq!(
+            of(r#"{"scheduler_algorithm":"best"}"#).unwrap_err(),
+            "invalid scheduler algorithm: best"
+        );
+        assert!(config("{}", &["-dev"]).unwrap().server.scheduling.is_none());
     }
 
     /// Lists append where the reference appends, maps merge, plain booleans only go on.

@@ -4,11 +4,9 @@
 //! result is read by `config.rs`. The rules come from HCL 1, which the reference reads JSON with
 //! too: a single block and a list of one are the same, keys have no case, labels do.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::config_keys::{self, FREE_BLOCKS, HOST_NETWORK, HOST_VOLUME, KEYS, Key, Kind};
 use crate::stdx::json::Any;
-use crate::stdx::{duration, parse_bool, sort};
+use crate::stdx::{BTreeMap, BTreeSet, duration, parse_bool, sort};
 
 /// One value of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +40,8 @@ pub(super) struct Tree {
     values: BTreeMap<&'static str, Value>,
     /// `plugin "name" {…}`.
     pub(super) plugins: BTreeMap<String, Block>,
+    /// `host_volume "name" {…}`.
+    pub(super) host_volumes: BTreeMap<String, Block>,
     /// Blocks that ask for something this version does not have.
     pub(super) absent: BTreeSet<&'static str>,
     /// `consul` and `vault`, by (kind, name).
@@ -97,6 +97,9 @@ impl Tree {
         }
         for (name, block) in over.plugins {
             self.plugins.entry(name).or_default().extend(block);
+        }
+        for (name, block) in over.host_volumes {
+            self.host_volumes.entry(name).or_default().extend(block);
         }
         self.absent.extend(over.absent);
         for (name, block) in over.outside {
@@ -243,7 +246,9 @@ impl Tree {
         }
         match name {
             "plugin" => self.plugins.entry(label.to_owned()).or_default().extend(block),
-            "client.host_volume" => drop(self.absent.insert("client.host_volume")),
+            "client.host_volume" => {
+                self.host_volumes.entry(label.to_owned()).or_default().extend(block);
+            }
             _ => drop(self.absent.insert("client.host_network")),
         }
         Ok(())

@@ -1,10 +1,13 @@
 //! The consensus core over this server's store: what the loop does with its inputs and effects.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
 use crate::command::{Applied, Command};
-use crate::limits::{LOG_ENTRIES_KEPT, LOG_ENTRIES_TRIMMED};
+use crate::limits::{
+    DIGEST_ENTRIES, LOG_BYTES_HELD_MAX, LOG_BYTES_KEPT, LOG_ENTRIES_HELD_MAX, LOG_ENTRIES_TRIMMED,
+};
 use crate::raft::{
     self, Bounds, Config, Effects, Entry, EntryKind, HardState, Input, LogRead, Members, Message,
     Pace, PeerId, Raft, Refusal, Role, Start,
@@ -32,31 +35,77 @@ pub(super) struct Consensus {
     /// The cluster that this server belongs to, and whether that is on disk.
     cluster: [u8; 16],
     cluster_stored: bool,
+    /// Applied entries that stay in the log.
+    kept: u64,
+    /// Up to where followers that are there hold the log; entries behind it stay for them.
+    hold: u64,
+    /// The last entry of the log that puts a snapshot into force and is not applied.
+    restores: Option<u64>,
+    /// Up to where this turn's transaction cuts the log.
+    cut: Cell<Option<u64>>,
 }
 
 impl Consensus {
     /// # Errors
-    /// A sentence, where the store contradicts itself or cannot be read.
-    pub(super) fn open(reader: Reader<'_>, id: PeerId, config: Config) -> Result<Self, String> {
-        let text = |e: StoreError| e.to_string();
-        let (term, vote) = reader.hard_state().map_err(text)?;
+    /// Where the store contradicts itself or cannot be read.
+    /// `kept`: applied entries that stay in the log, for servers that were away.
+    pub(super) fn open(
+        reader: Reader<'_>,
+        id: PeerId,
+        config: Config,
+        kept: u64,
+    ) -> Result<Self, StoreError> {
+        let (term, vote) = reader.hard_state()?;
         let vote = <[u8; 16]>::try_from(vote).ok().map(|b| PeerId(u128::from_be_bytes(b)));
-        let bounds = reader.log_bounds().map_err(text)?;
-        let last_term = reader.log_term(bounds.last).map_err(text)?.unwrap_or(0);
+        let bounds = reader.log_bounds()?;
+        let last_term = reader.log_term(bounds.last)?.unwrap_or(0);
         let start = Start {
             hard_state: HardState { term, vote },
             bounds: Bounds { first: bounds.first, last: bounds.last },
             last_term,
-            applied: reader.index(),
-            members: reader.note(MEMBERS).map_err(text)?.unwrap_or_default(),
+            applied: reader.applied(),
+            members: reader.note(MEMBERS)?.unwrap_or_default(),
         };
         let pace = Pace::new(&config);
-        let raft = Raft::new(id, start, config).map_err(|e| e.to_string())?;
-        let cluster = reader.note(CLUSTER).map_err(text)?.and_then(|b| b.try_into().ok());
+        let raft = Raft::new(id, start, config).map_err(|e| StoreError::Damaged(e.to_string()))?;
+        let cluster = reader.note(CLUSTER)?.and_then(|b| b.try_into().ok());
         let (effects, first) = (Effects::default(), bounds.first);
+        let restores = restores_behind(reader, bounds.last)?;
         let cluster_stored = cluster.is_some();
         let cluster = cluster.unwrap_or_default();
-        Ok(Self { raft, pace, effects, first, last_term, cluster, cluster_stored })
+        Ok(Self {
+            raft,
+            pace,
+            effects,
+            first,
+            last_term,
+            cluster,
+            cluster_stored,
+            kept,
+            hold: u64::MAX,
+            cut: Cell::new(None),
+            restores,
+        })
+    }
+
+    /// The last entry of the log that puts a snapshot into force and is not applied.
+    pub(super) fn restores(&self) -> Option<u64> {
+        self.restores
+    }
+
+    /// Leaves of a message what this server can take: an entry that puts a snapshot into force is
+    /// acknowledged only where that is kept, so that whoever may have to apply it can. False:
+    /// nothing is left.
+    pub(super) fn gate(&self, reader: Reader<'_>, message: &mut Message) -> bool {
+        let raft::Body::Append { entries, .. } = &mut message.body else { return true };
+        let kept = || reader.kept().ok().flatten().map(|k| uuid::from_bytes(&k.id));
+        let refused = |e: &Entry| restored_by(e).is_some_and(|id| Some(id) != kept());
+        match entries.iter().position(refused) {
+            Some(0) => return false,
+            Some(at) => entries.truncate(at),
+            None => {}
+        }
+        true
     }
 
     /// The membership in force as it is stored.
@@ -73,8 +122,16 @@ impl Consensus {
     /// # Errors
     /// Those of the store.
     pub(super) fn put_members(batch: &mut Batch<'_>, members: &Members) -> Result<(), StoreError> {
-        let last = batch.reader().log_bounds()?.last;
-        batch.put_note(MEMBERS, &raft::forced_members(last, members.clone()))
+        batch.put_note(MEMBERS, &raft::forced_members(members.clone()))
+    }
+
+    /// Entries behind `index` are still needed by others.
+    pub(super) fn hold(&mut self, index: u64) {
+        self.hold = index;
+    }
+
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
     }
 
     pub(super) fn raft(&self) -> &Raft {
@@ -167,6 +224,11 @@ impl Consensus {
         std::mem::take(&mut self.effects.send_gated)
     }
 
+    /// Some reads are decided about: [`Self::take_reads`].
+    pub(super) fn has_reads(&self) -> bool {
+        !self.effects.reads.is_empty() || !self.effects.reads_lost.is_empty()
+    }
+
     /// Reads that may be served now, and those that cannot be served here.
     pub(super) fn take_reads(&mut self) -> (Vec<u64>, Vec<u64>) {
         let served = std::mem::take(&mut self.effects.reads);
@@ -210,6 +272,9 @@ impl Consensus {
         }
         let mut results = Vec::new();
         for index in self.effects.apply.clone() {
+            if (index - 1).is_multiple_of(DIGEST_ENTRIES) {
+                batch.mark(index - 1);
+            }
             if let Some(command) = own(index) {
                 results.push((index, batch.apply(index, command)?));
                 continue;
@@ -231,7 +296,8 @@ impl Consensus {
                 batch.skip(index);
             }
         }
-        if let Some(upto) = self.trims() {
+        self.cut.set(self.trims(batch.reader().log_bytes()?));
+        if let Some(upto) = self.cut.get() {
             batch.compact_log(upto)?;
         }
         Ok(results)
@@ -239,7 +305,7 @@ impl Consensus {
 
     /// The transaction is durable. The messages that waited for it come back.
     pub(super) fn committed(&mut self, now: Now, reader: Reader<'_>) -> Vec<Outgoing> {
-        if let Some(upto) = self.trims() {
+        if let Some(upto) = self.cut.take() {
             self.first = upto + 1;
         }
         self.cluster_stored = self.cluster != [0; 16];
@@ -250,10 +316,20 @@ impl Consensus {
         self.effects.reads_lost = done.reads_lost;
         self.effects.snapshots = done.snapshots;
         if let Some(p) = done.persist {
+            if p.truncate_from.is_some_and(|from| self.restores.is_some_and(|at| at >= from)) {
+                self.restores = None;
+            }
             if let Some(e) = p.entries.last() {
                 self.last_term = e.term;
             }
+            if let Some(e) = p.entries.iter().rfind(|e| restored_by(e).is_some()) {
+                self.restores = Some(e.index);
+            }
             self.step(now, reader, Input::Persisted(p.ticket));
+        }
+        // The log begins behind it now.
+        if let Some(at) = self.restores.take_if(|at| *at < done.apply.end) {
+            self.first = self.first.max(at + 1);
         }
         if let Some(last) = done.apply.end.checked_sub(1).filter(|_| !done.apply.is_empty()) {
             self.step(now, reader, Input::Applied(last));
@@ -264,12 +340,17 @@ impl Consensus {
     /// The state was replaced by another's: the log begins anew.
     pub(super) fn begins_after(&mut self, index: u64, term: u64) {
         (self.first, self.last_term) = (index + 1, term);
+        self.restores = None;
     }
 
-    /// Up to where the log may be cut, once it is worth it.
-    fn trims(&self) -> Option<u64> {
-        let upto = self.raft.trim_to().saturating_sub(LOG_ENTRIES_KEPT);
-        (upto >= self.first + LOG_ENTRIES_TRIMMED).then_some(upto)
+    /// Up to where the log of so many bytes may be cut, once it is worth it.
+    fn trims(&self, bytes: u64) -> Option<u64> {
+        let (first, last) = (self.first, self.raft.last_index());
+        let room = Room::of(bytes, (last + 1).saturating_sub(first), self.kept);
+        let held = self.hold.max(self.raft.applied_index().saturating_sub(room.held));
+        let upto = self.raft.trim_to().min(held).saturating_sub(room.kept);
+        // Not everything at once, where the log was made with more room.
+        (upto >= first + room.step).then_some(upto.min(first + 4 * LOG_ENTRIES_TRIMMED))
     }
 
     pub(super) fn info(&self) -> RaftInfo {
@@ -283,6 +364,44 @@ impl Consensus {
             candidate: matches!(self.raft.role(), Role::PreCandidate | Role::Candidate),
         }
     }
+}
+
+/// Numbers of entries: how many stay for servers that were away, how many are held for servers that
+/// are there, and by how many the log is cut at a time.
+#[derive(Debug, PartialEq, Eq)]
+struct Room {
+    kept: u64,
+    held: u64,
+    step: u64,
+}
+
+impl Room {
+    /// For a log of so many entries with so many bytes; `kept`: as the configuration wants it.
+    fn of(bytes: u64, entries: u64, kept: u64) -> Self {
+        let each = (bytes / entries.max(1)).max(1);
+        Self {
+            kept: kept.min(LOG_BYTES_KEPT / each),
+            held: LOG_ENTRIES_HELD_MAX.min(LOG_BYTES_HELD_MAX / each),
+            step: LOG_ENTRIES_TRIMMED.min(LOG_BYTES_KEPT / each / 4).max(1),
+        }
+    }
+}
+
+/// The snapshot that an entry puts into force.
+fn restored_by(e: &Entry) -> Option<String> {
+    Command::restores(&e.payload).filter(|_| e.kind == EntryKind::Command)
+}
+
+/// The last entry that is not applied and puts a snapshot into force.
+fn restores_behind(reader: Reader<'_>, last: u64) -> Result<Option<u64>, StoreError> {
+    let (mut next, mut found) = (reader.applied() + 1, None);
+    while next <= last {
+        let entries = reader.log_entries(next, 1 << 20)?;
+        let restores = |e: &&LogEntry<'_>| Command::restores(e.payload).is_some();
+        found = entries.iter().rfind(restores).map(|e| e.index).or(found);
+        next = entries.last().map_or(last, |e| e.index) + 1;
+    }
+    Ok(found)
 }
 
 /// The id of a server as consensus knows it, from its text.
@@ -322,5 +441,65 @@ impl LogRead for Log<'_> {
                 payload: Rc::from(e.payload),
             })
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Kept, Options, Store};
+
+    /// An entry that puts a snapshot into force is taken only where that is kept.
+    #[test]
+    fn what_cannot_be_applied_is_not_acknowledged() {
+        let dir = std::env::temp_dir().join(format!("vardo-gate-{}", std::process::id()));
+        let mut store = Store::open(&dir, Options { sync: false, ..Options::default() }).unwrap();
+        let snap = store.snap().unwrap();
+        let consensus = Consensus::open(snap.reader(), PeerId(1), Config::default(), 9).unwrap();
+        drop(snap);
+        let kept = Kept { id: [3; 16], term: 1 };
+        let restore = Command::Restore { id: uuid::from_bytes(&kept.id), newest: 5 };
+        let other = Command::Bootstrap { wall_ns: 1 };
+        let entry = |index, command: &Command| {
+            let payload = Rc::from(json::encode_lean(command));
+            Entry { index, term: 1, kind: EntryKind::Command, payload }
+        };
+        let entries = [entry(1, &other), entry(2, &restore), entry(3, &other)];
+        let left = |store: &Store, entries: &[Entry]| {
+            let entries = entries.to_vec();
+            let body = raft::Body::Append { prev: 0, prev_term: 0, commit: 0, entries };
+            let mut message = Message { term: 1, body };
+            let passes = consensus.gate(store.snap().unwrap().reader(), &mut message);
+            let raft::Body::Append { entries, .. } = message.body else { return None };
+            passes.then_some(entries.len())
+        };
+        assert_eq!(left(&store, &entries), Some(1));
+        assert_eq!(left(&store, &entries[1..]), None);
+        assert_eq!(left(&store, &entries[2..]), Some(1));
+        for (id, taken) in [([4; 16], 1), (kept.id, 3)] {
+            let mut batch = store.batch().unwrap();
+            batch.keep(Kept { id, ..kept }).unwrap();
+            batch.commit().unwrap();
+            assert_eq!(left(&store, &entries), Some(taken));
+        }
+        drop(store);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_log_of_large_entries_is_a_short_one() {
+        const MIB: u64 = 1 << 20;
+        let room = |kept, held, step| Room { kept, held, step };
+        // Bytes, entries, as configured.
+        for (bytes, entries, kept, expected) in [
+            (0, 0, 10_240, room(10_240, 1 << 20, 1024)),
+            (10 * MIB, 10_240, 10_240, room(10_240, 1 << 20, 1024)),
+            (100 * MIB, 100, 10_240, room(128, 1024, 32)),
+            (100 * MIB, 100, 16, room(16, 1024, 32)),
+            // Those of a mebibyte, beside nothing else.
+            (640 * MIB, 10, 10_240, room(2, 16, 1)),
+        ] {
+            assert_eq!(Room::of(bytes, entries, kept), expected, "{bytes} {entries} {kept}");
+        }
     }
 }

@@ -4,27 +4,34 @@
 //! them into one write of the store. Nothing that depends on the write leaves before it is durable:
 //! answers, executor starts and what the scheduler learns all come out of `commit`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::cluster::Cluster;
 use super::consensus::{Consensus, Outgoing};
-use super::joins::Join;
+use super::digests::Digests;
+use super::joins::{Join, Seed};
 use super::mesh::Mesh;
 use super::remote::{self, Remote};
+use super::replicate::Replicas;
+use super::restore::Restoring;
 use super::serve::Form;
+use super::snapshots::{Saves, Snapshots};
 use super::transfer::Transfers;
-use crate::api::{ApiError, NodeEvent, status};
-use crate::client::{Client, ClientEffect, ClientInput, ClientRequest};
+use crate::api::{ApiError, NodeEvent, SchedulerConfiguration, status};
+use crate::client::{Client, ClientEffect, ClientInput, ClientRequest, Inquiry};
 use crate::command::{Applied, Command};
-use crate::limits::FULL_DISK_RETRY_NS;
+use crate::dns::{Files, Resolver};
+use crate::limits::{FULL_DISK_RETRY_NS, ROTATIONS_MAX};
+use crate::os::net;
 use crate::raft::{self, Input, PeerId, Refusal, Role};
-use crate::routes::{AgentInfo, Answer, ClusterRequest, DryRun, LockRenewal, Reply};
-use crate::server::{Server, client_update_evals, first_key, node_evals};
+use crate::routes::{
+    AgentInfo, Answer, ClusterRequest, DryRun, LockRenewal, Reply, Rotation, Then,
+};
+use crate::server::{Server, Workers, client_update_evals, first_key, node_evals};
 use crate::stdx::slab::Key;
-use crate::stdx::{Entropy, Now, json};
-use crate::store::{Reader, State, Store, StoreError, Touched};
+use crate::stdx::{BTreeMap, Entropy, Now, json, same_secret, uuid};
+use crate::store::{Reader, SCHEDULER, Store, StoreError, Table, Touched, keys};
 
 /// Who waits for an entry to be applied.
 pub(super) enum Waiter {
@@ -32,6 +39,8 @@ pub(super) enum Waiter {
     Http(Key, Form, Reply),
     /// A run of the scheduler, by evaluation.
     Plan(String),
+    /// The leader, for a table that it takes over from another region.
+    Replica(usize),
     /// A node's registration: this agent's, or one that waits behind a link.
     Register(Option<(Key, Form)>),
 }
@@ -80,14 +89,31 @@ pub(super) struct Core {
     pub(super) asks: Vec<(Key, Form, ClusterRequest)>,
     /// Who waits for servers to answer.
     pub(super) joins: Vec<Join>,
+    /// Hosts that the configuration wants to be joined.
+    pub(super) seeds: Vec<Seed>,
+    /// Finds hosts by their names.
+    pub(super) resolver: Resolver,
     /// What the description of the servers was made from.
     pub(super) seen: Option<Seen>,
     pub(super) server: Option<Server>,
     pub(super) client: Option<Client>,
     /// States on their way to or from other servers.
     pub(super) transfers: Transfers,
+    /// What the state comes to here and elsewhere.
+    pub(super) digests: Digests,
+    /// A snapshot that is to take the place of the state.
+    pub(super) restoring: Option<Box<Restoring>>,
+    /// Snapshots that are made by the clock, and those that are asked for.
+    pub(super) snapshots: Option<Snapshots>,
+    /// How work is placed in a cluster that has not begun.
+    pub(super) scheduling: Option<SchedulerConfiguration>,
+    pub(super) saves: Saves,
+    /// Where snapshots lie while they come or go.
+    pub(super) spool_dir: PathBuf,
     /// How the node speaks with the servers.
     pub(super) remote: Remote,
+    /// What is taken over from another region.
+    pub(super) replicas: Replicas,
     pub(super) entropy: Box<dyn Entropy>,
     proposals: Vec<Proposal>,
     /// Proposals in the log that are not applied yet, by index, and the term that they belong to.
@@ -101,6 +127,10 @@ pub(super) struct Core {
     next_ask: u64,
     /// Those of them that ask for metrics, and in which form.
     sampled: BTreeMap<u64, bool>,
+    /// Those of them that something is made of before it is answered.
+    then: BTreeMap<u64, Then>,
+    /// Who waits for a new root key.
+    rotations: Vec<(Key, Form, Rotation)>,
     /// Metrics that can be told now.
     pub(super) metrics_due: Vec<(Key, Form, bool)>,
     /// Answers that need no commit.
@@ -108,10 +138,10 @@ pub(super) struct Core {
     pub(super) heartbeat_due: bool,
     /// The cluster has a key: variables can be written.
     keyed: bool,
+    /// It has one since the last turn: those who wait to write do not wait for another event.
+    pub(super) keyed_now: bool,
     /// The disk is full: no new try before this, unless someone asks.
     full_until: u64,
-    /// A state that is to take the place of this one, and who waits for it.
-    restore: Option<(Key, Form, Vec<u8>)>,
     /// Whether someone does, in this turn.
     asked_to_write: bool,
 }
@@ -140,9 +170,14 @@ impl Core {
             cluster,
             asks: Vec::new(),
             joins: Vec::new(),
+            seeds: Vec::new(),
+            resolver: Resolver::new(Files(net::name_files)),
             seen: None,
             transfers: Transfers::default(),
+            snapshots: None,
+            scheduling: None,
             remote: Remote::default(),
+            replicas: Replicas::new(String::new()),
             server,
             client,
             entropy,
@@ -154,12 +189,18 @@ impl Core {
             asked: BTreeMap::new(),
             next_ask: 0,
             sampled: BTreeMap::new(),
+            then: BTreeMap::new(),
+            rotations: Vec::new(),
             metrics_due: Vec::new(),
             ready: Vec::new(),
             heartbeat_due: false,
             keyed: false,
+            keyed_now: false,
             full_until: 0,
-            restore: None,
+            digests: Digests::default(),
+            restoring: None,
+            saves: Saves::default(),
+            spool_dir: PathBuf::new(),
             asked_to_write: false,
         }
     }
@@ -181,18 +222,32 @@ impl Core {
         let full = Some(self.full_until).filter(|at| *at != 0);
         let cluster = Some(self.cluster.check_at).filter(|at| *at != u64::MAX);
         let links = [cluster, self.mesh.deadline(), self.consensus.deadline(), self.joins_until()];
-        [server, client, full, self.remote.deadline()].into_iter().chain(links).flatten().min()
+        let state = self.transfers.deadline();
+        let snapshots = self.snapshots.as_ref().map(Snapshots::deadline);
+        let digests = Some(self.digests.deadline()).filter(|_| self.info.server);
+        let names = [self.resolver.deadline(), self.seeds_at()];
+        let others = [self.saves.deadline(), self.remote.deadline(), self.replicas.deadline()];
+        [server, client, full, state, snapshots, digests]
+            .into_iter()
+            .chain(others)
+            .chain(links)
+            .chain(names)
+            .flatten()
+            .min()
     }
 
     /// Whether there is work that waits for nothing.
     pub(super) fn has_runnable(&self) -> bool {
         self.has_writes()
+            || self.keyed_now
             || !self.ready.is_empty()
             || !self.gated.is_empty()
             || !self.asks.is_empty()
+            || self.remote.has_questions()
+            || self.resolver.has_news()
+            || self.consensus.has_reads()
             || !self.metrics_due.is_empty()
-            || self.restore.is_some()
-            || self.server.as_ref().is_some_and(Server::has_work)
+            || self.server.as_ref().is_some_and(|s| s.has_work() || s.makes_keys())
     }
 
     pub(super) fn has_proposals(&self) -> bool {
@@ -204,6 +259,11 @@ impl Core {
         if !self.is_alone() {
             self.consensus.turn_took(ns);
         }
+    }
+
+    /// A snapshot is about to be put into force.
+    pub(super) fn proposes_restore(&self) -> bool {
+        self.proposals.iter().any(|p| matches!(p.command, Command::Restore { .. }))
     }
 
     /// Clients wait for this turn's commit.
@@ -220,7 +280,7 @@ impl Core {
 
     /// The turn has something to make durable.
     pub(super) fn has_local_writes(&self) -> bool {
-        !self.local.is_empty() || self.consensus.has_work()
+        !self.local.is_empty() || self.consensus.has_work() || self.transfers.has_step()
     }
 
     /// Nobody else can lead: what is read here is the newest state without asking.
@@ -272,6 +332,10 @@ impl Core {
         mut request: ClientRequest,
         now: Now,
     ) {
+        if self.client.is_none() {
+            let answer = ApiError::not_found("No path to node").into();
+            return self.ready.push(Ready { conn, form, answer });
+        }
         if let ClientRequest::HostStats(facts) = &mut request {
             **facts = super::facts::usage(&self.alloc_dir);
         }
@@ -279,6 +343,35 @@ impl Core {
         self.next_ask += 1;
         self.asked.insert(token, (conn, form));
         self.client_input(now, ClientInput::Request(token, request));
+    }
+
+    /// Hands work on a host volume to the node of this agent.
+    pub(super) fn ask_volume(
+        &mut self,
+        conn: Key,
+        form: Form,
+        body: Vec<u8>,
+        then: Then,
+        now: Now,
+    ) {
+        self.then.insert(self.next_ask, then);
+        self.ask_client(conn, form, ClientRequest::Volume { body }, now);
+    }
+
+    /// The leader has work on a host volume for the node, and knows its secret.
+    pub(super) fn volume_call(
+        &mut self,
+        conn: Key,
+        form: Form,
+        secret: &str,
+        body: Vec<u8>,
+        now: Now,
+    ) -> bool {
+        let known = self.client.as_ref().is_some_and(|c| same_secret(c.secret(), secret));
+        if known {
+            self.ask_client(conn, form, ClientRequest::Volume { body }, now);
+        }
+        known
     }
 
     /// Has the tasks asked what they use before metrics are told; false without a node.
@@ -293,6 +386,8 @@ impl Core {
     /// The connection of a pending question is gone.
     pub(super) fn forget(&mut self, conn: Key) {
         self.asked.retain(|_, (c, _)| *c != conn);
+        self.rotations.retain(|(c, ..)| *c != conn);
+        self.saves.forget(conn);
     }
 
     /// Something happened on the node.
@@ -316,16 +411,26 @@ impl Core {
                 ClientEffect::LocalPut(key, value) => self.local.push((key, Some(value))),
                 ClientEffect::LocalDelete(key) => self.local.push((key, None)),
                 ClientEffect::Reply(token, result) => self.client_replied(token, result),
+                ClientEffect::Ask(_, Inquiry::File { .. }) => self.gated.push(effect),
+                ClientEffect::Ask(id, question) => self.remote.question(id, question),
+                ClientEffect::Unask(id) => self.forget_question(id),
                 other => self.gated.push(other),
             }
         }
     }
 
     fn client_replied(&mut self, token: u64, result: Result<Vec<u8>, ApiError>) {
+        let then = self.then.remove(&token);
         let metrics = self.sampled.remove(&token);
         let Some((conn, form)) = self.asked.remove(&token) else { return };
         if let Some(prometheus) = metrics {
             return self.metrics_due.push((conn, form, prometheus));
+        }
+        if let Some(then) = then {
+            return match then.run(result) {
+                Ok((command, reply)) => self.propose_for(conn, form, *command, reply),
+                Err(e) => self.ready.push(Ready { conn, form, answer: e.into() }),
+            };
         }
         let answer = match result {
             Ok(body) if body.is_empty() => Answer::empty(),
@@ -342,11 +447,49 @@ impl Core {
         if held { answer } else { Answer::text(409, "attempting to modify locked variable") }
     }
 
+    /// Somebody wants a new root key, and waits until it is made; false where too many do.
+    pub(super) fn rotate(&mut self, conn: Key, form: Form, rotation: Rotation) -> bool {
+        let few = self.rotations.len() < ROTATIONS_MAX;
+        if few {
+            self.rotations.push((conn, form, rotation));
+        }
+        few
+    }
+
+    /// Works on keys that are wanted, once in a turn of the loop.
+    pub(super) fn tend_keys(&mut self, now: Now) {
+        let Some(server) = self.server.as_mut().filter(|_| self.info.leads) else {
+            for (conn, form, _) in std::mem::take(&mut self.rotations) {
+                let answer = ApiError::failed("leadership lost before the key was made").into();
+                self.ready.push(Ready { conn, form, answer });
+            }
+            return;
+        };
+        server.make_keys(now, &mut *self.entropy);
+        if !self.rotations.is_empty()
+            && let Some(pair) = server.take_key()
+        {
+            let (conn, form, rotation) = self.rotations.remove(0);
+            let (command, reply) = rotation.with(&pair, now, &mut *self.entropy);
+            self.propose_for(conn, form, command, reply);
+        }
+    }
+
     /// Collects garbage of any age, now.
     pub(super) fn collect_garbage(&mut self) {
         if let Some(server) = &mut self.server {
             server.force_gc();
         }
+    }
+
+    /// From now on these take evaluations. Those of before keep their ids.
+    pub(super) fn set_workers(&mut self, workers: Workers, now: Now) {
+        if let Some(server) = &mut self.server {
+            server.set_workers(workers);
+        }
+        let entropy = &mut *self.entropy;
+        self.info.workers = workers;
+        self.info.worker_ids.resize_with(workers.count, || (uuid::new(&mut *entropy), now.wall_ns));
     }
 
     /// Asks the scheduler what it would do.
@@ -372,8 +515,8 @@ impl Core {
             self.full_until = 0;
         }
         self.consensus.tick(now, reader);
-        self.take_state(now, reader);
-        self.send_states(now, reader);
+        self.resolver.tick(now, &mut *self.entropy);
+        self.tend_seeds(now);
         self.look_after(now, reader);
         self.answer_asks(now, reader);
         self.settle_joins(now);
@@ -384,7 +527,8 @@ impl Core {
             self.heartbeat_due = false;
             self.client_input(now, ClientInput::ServerLost);
         }
-        self.tend_node(now);
+        self.tend_node(now, reader);
+        self.tend_replicas(now);
         if std::mem::take(&mut self.heartbeat_due) {
             let node = self.info.node_id.clone();
             let (ttl_ns, again) = self.heartbeat(now, reader, &node);
@@ -404,62 +548,6 @@ impl Core {
             self.propose(command, waiter);
         }
         Ok(more)
-    }
-
-    /// The state is to be replaced, as soon as nothing else is under way.
-    pub(super) fn restore_for(&mut self, conn: Key, form: Form, state: Vec<u8>) {
-        if !self.consensus.is_alone() {
-            let why = "Restoring a snapshot into a region of several servers is not served: \
-                       restore it on one server, then let the others join";
-            let answer = ApiError::missing(why).into();
-            self.ready.push(Ready { conn, form, answer });
-        } else if self.restore.is_some() {
-            let answer = ApiError::failed("another snapshot is being restored").into();
-            self.ready.push(Ready { conn, form, answer });
-        } else {
-            self.restore = Some((conn, form, state));
-        }
-    }
-
-    /// Replaces the state, where that was asked for. The server begins anew on what is there then.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub(super) fn restore(&mut self, now: Now, store: &mut Store) -> Result<Touched, StoreError> {
-        let under_way = !self.pending.is_empty() || self.consensus.has_work();
-        let Some((conn, form, state)) = self.restore.take_if(|_| !under_way) else {
-            return Ok(Touched::default());
-        };
-        let term = self.consensus.raft().term();
-        let done = loop {
-            match store.import(&state, term) {
-                Err(StoreError::MapFull) => match store.grow() {
-                    Ok(_) => {}
-                    Err(e) => break Err(e),
-                },
-                other => break other,
-            }
-        };
-        let touched = match done {
-            Ok(touched) => touched,
-            Err(e) => {
-                let text = format!("failed to restore from snapshot: {e}");
-                self.ready.push(Ready { conn, form, answer: ApiError::failed(text).into() });
-                return Ok(Touched::default());
-            }
-        };
-        log::warn!("the state was replaced by a snapshot, and goes on at {}", touched.index);
-        self.begin_anew(now, store)?;
-        self.info.leads = false;
-        if let Some(server) = &mut self.server {
-            server.follow();
-        }
-        if self.client.is_some() {
-            let snap = store.snap()?;
-            self.push_allocs(now, snap.reader())?;
-        }
-        self.ready.push(Ready { conn, form, answer: Answer::empty() });
-        Ok(touched)
     }
 
     /// Hands the proposals of this turn to consensus. What may leave before they are durable is on
@@ -531,22 +619,13 @@ impl Core {
             done.effects = std::mem::take(&mut self.gated);
             return Ok(done);
         }
-        let written = loop {
-            match self.write(store) {
-                Err(StoreError::MapFull) => match store.grow() {
-                    Ok(bytes) => log::info!("the map grows to {} MiB", bytes >> 20),
-                    Err(e) => break Err(e),
-                },
-                other => break other,
-            }
-        };
-        let (applied, touched) = match written {
+        let (applied, touched) = match self.write(store) {
             Ok(written) => written,
-            Err(e @ (StoreError::NoSpace | StoreError::MapFull)) => {
+            Err(e @ StoreError::NoSpace) => {
                 log::error!("{e}: writes are refused until there is room");
                 let pending = std::mem::take(&mut self.pending).into_values().collect();
                 self.refuse(now, pending, &e.to_string(), true);
-                self.state_refused();
+                self.state_refused(now);
                 self.start_over(now, store)?;
                 done.answers = std::mem::take(&mut self.ready);
                 return Ok(done);
@@ -554,7 +633,8 @@ impl Core {
             Err(e) => return Err(e),
         };
         self.local.clear();
-        self.state_installed();
+        self.state_written(now);
+        self.digests_moved(now, &touched);
         self.full_until = 0;
         done.touched = touched;
         for (key, note) in std::mem::take(&mut self.cluster.after) {
@@ -567,6 +647,7 @@ impl Core {
         done.applied = applied.len();
         for (index, result) in applied {
             if let Some(proposal) = self.pending.remove(&index) {
+                let index = snap.reader().index_of(index);
                 self.finish(now, snap.reader(), proposal, index, result, &mut done)?;
             }
         }
@@ -585,7 +666,8 @@ impl Core {
         let snap = store.snap()?;
         let config = raft::Config { seed: self.entropy.u64(), ..self.raft_config.clone() };
         let id = self.consensus.raft().id();
-        self.consensus = Consensus::open(snap.reader(), id, config).map_err(StoreError::Damaged)?;
+        let kept = self.consensus.kept();
+        self.consensus = Consensus::open(snap.reader(), id, config, kept)?;
         self.begin_alone(now, snap.reader());
         Ok(())
     }
@@ -606,15 +688,12 @@ impl Core {
 
     /// The one transaction of the turn. May run again: it changes nothing but the batch.
     fn write(&self, store: &mut Store) -> Result<(Vec<(u64, Applied)>, Touched), StoreError> {
-        let mut batch = store.batch()?;
+        // Of a full disk, what is removed and what consensus itself has to remember take the rest.
+        let mut batch = store.batch_that(self.pending.values().all(|p| p.command.frees()))?;
         if self.info.event_buffer > 0 {
             batch.record();
         }
-        if let Some(coming) = self.transfers.install()
-            && let Some(state) = State::read(&coming.bytes)
-        {
-            batch.install(&state, coming.term())?;
-        }
+        self.transfers.write(&mut batch)?;
         let own = |index| self.pending.get(&index).map(|p| &p.command);
         let applied = self.consensus.write(&mut batch, &own)?;
         for (key, value) in &self.local {
@@ -665,6 +744,7 @@ impl Core {
                         server.plan_failed(&eval, now);
                     }
                 }
+                Waiter::Replica(at) => self.replica_written(now, at, None),
                 Waiter::Register(None) | Waiter::Nobody if keep => self.proposals.push(proposal),
                 Waiter::Register(None) | Waiter::Nobody => {
                     // What this node said is said again to the next leader.
@@ -681,16 +761,30 @@ impl Core {
     fn learn(&mut self, now: Now, reader: Reader<'_>, touched: &Touched) -> Result<(), StoreError> {
         let gated = self.consensus.committed(now, reader);
         self.post(gated);
-        if self.info.leads
+        if touched.replaced {
+            self.replaced();
+        } else if self.info.leads
             && let Some(server) = &mut self.server
         {
             server.touched(now, reader, touched)?;
         }
+        self.remote.touched(touched);
         self.roles(now, reader)?;
-        if self.info.leads && touched.nodes_allocs.contains(&self.info.node_id) {
+        let moved = touched.replaced || touched.nodes_allocs.contains(&self.info.node_id);
+        if self.info.leads && moved && self.client.is_some() {
             self.push_allocs(now, reader)?;
         }
         Ok(())
+    }
+
+    /// The state is another one now: what was made of the last one does not count.
+    fn replaced(&mut self) {
+        self.keyed = false;
+        if std::mem::take(&mut self.info.leads)
+            && let Some(server) = &mut self.server
+        {
+            server.follow();
+        }
     }
 
     /// Takes up the duties of a leader, or lays them down.
@@ -701,8 +795,18 @@ impl Core {
             self.info.leads = true;
             if let Some(server) = &mut self.server {
                 server.lead(now, reader)?;
+                if !self.info.oidc_issuer.is_empty() {
+                    // Others are meant to check what is signed here.
+                    server.press_keys();
+                }
             }
             let wall_ns = now.wall_ns;
+            if let Some(config) = self.scheduling.clone().map(Box::new)
+                && !reader.has(Table::Operator, &keys::name(SCHEDULER))?
+            {
+                let check = Some(0);
+                self.propose(Command::SchedulerConfig { config, check }, Waiter::Nobody);
+            }
             self.propose(Command::Bootstrap { wall_ns }, Waiter::Nobody);
             if let Some(key) = first_key(reader, now, &mut *self.entropy)? {
                 self.propose(key, Waiter::Nobody);
@@ -718,6 +822,10 @@ impl Core {
         }
         if self.info.leads && !self.keyed {
             self.keyed = reader.signing_key()?.is_some();
+            self.keyed_now = self.keyed;
+            if let Some(snapshots) = self.snapshots.as_mut().filter(|_| self.keyed) {
+                snapshots.look();
+            }
         }
         self.refresh(now);
         Ok(())
@@ -761,6 +869,7 @@ impl Core {
                 let Command::NodeRegister { node, .. } = proposal.command else { return Ok(()) };
                 self.registered(now, reader, &node.id, from, result, done)?;
             }
+            Waiter::Replica(at) => self.replica_written(now, at, Some(&result)),
             Waiter::Nobody => {}
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! What the machine says of itself, read once for the fingerprint and again for statistics.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use crate::client::fingerprint::{Facts, Interface};
 use crate::client::usage::{DiskFacts, HostFacts};
 use crate::limits::HOST_MOUNTS_MAX;
 use crate::os::{fs, net, sysfs};
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 /// Everything the fingerprint looks at. What cannot be read stays empty.
 pub(super) fn machine(alloc_dir: &Path) -> Facts {

@@ -4,10 +4,12 @@
 //! What fits is answered at once; what is larger, or followed, becomes an [`OpenStream`] that the
 //! loop polls.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::journal::Journal;
 use super::logger::Follower;
 use crate::api::ApiError;
 use crate::client::file_stream::{FRAME_BYTES, FileError, FileStream, Files, Form, Origin, Step};
@@ -15,7 +17,7 @@ use crate::client::fs::{self, FileInfo};
 use crate::os;
 use crate::os::beneath::{self, Found, Root};
 use crate::routes::answer::{JSON, TEXT};
-use crate::routes::{Answer, Body, FilesOp, FilesRequest, MonitorRequest};
+use crate::routes::{Answer, Body, ExportRequest, FilesOp, FilesRequest, MonitorRequest};
 use crate::stdx::Now;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -41,6 +43,9 @@ pub(super) struct OpenStream {
 enum Source {
     Files(AllocFiles, FileStream),
     Log(Follower),
+    /// From here to its end.
+    Whole(File, u64),
+    Journal(Journal),
 }
 
 impl OpenStream {
@@ -51,11 +56,39 @@ impl OpenStream {
         match &mut self.source {
             Source::Files(files, cursor) => cursor.poll(now, files, out),
             Source::Log(follower) => follower.poll(now, out),
+            Source::Whole(file, at) => {
+                let mut piece = vec![0; FRAME_BYTES];
+                match beneath::read_at(file, *at, &mut piece) {
+                    Ok(0) => Step::End,
+                    Ok(n) => {
+                        *at += n as u64;
+                        out.extend_from_slice(piece.get(..n).unwrap_or_default());
+                        Step::More
+                    }
+                    Err(e) => Step::Failed(file_error(e)),
+                }
+            }
+            Source::Journal(journal) => journal.poll(now, out),
         }
     }
 
     fn files(content_type: &'static str, files: AllocFiles, cursor: FileStream) -> Self {
         Self { content_type, source: Source::Files(files, cursor) }
+    }
+
+    /// All of a file that is at hand.
+    pub(super) fn whole(content_type: &'static str, file: File) -> Self {
+        Self { content_type, source: Source::Whole(file, 0) }
+    }
+
+    /// The machine's journal.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn journal(request: &ExportRequest) -> Result<Self> {
+        let content_type = if request.plain { "text/plain" } else { JSON };
+        let journal = Journal::open(request).map_err(ApiError::failed)?;
+        Ok(Self { content_type, source: Source::Journal(journal) })
     }
 
     /// The agent's own log, from now on.

@@ -4,40 +4,43 @@
 //! answered from one snapshot and leave at once: they depend on nothing that is still to be
 //! committed. Answers to writes come back through [`Front::answer`] after the commit.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{ErrorKind, Read};
-use std::net::IpAddr;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::rc::Rc;
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry, Token};
+use mio::Registry;
+use mio::net::TcpListener;
 
 use super::core::Core;
+use super::door::{Door, NOT_ENCRYPTED, Secured};
 use super::events::Events;
+use super::exec::Execs;
 use super::facts;
-use super::files::{self, OpenStream, Served};
+use super::fetch::Fetches;
+use super::files::OpenStream;
 use super::long_list::LongList;
 use super::metrics::Meters;
+use super::regions::Regions;
 use super::serve::{self, Form, Verdict};
-use super::sock::{Out, Sock, State, Streamed, Via};
+use super::sock::{Sock, State, Via};
 use super::watch::Watches;
 use crate::api::ApiError;
-use crate::client::file_stream::{POLL_NS, Step};
 use crate::http::conn::Event;
 use crate::http::gzip::Gzip;
 use crate::http::{Method, Request, reply};
 use crate::limits::{
-    ACCEPTS_PER_TURN, LINGER_BYTES_MAX, LINGER_NS, OUT_STALL_NS, READ_BYTES, WAIT_JITTER_DIVISOR,
-    WAKES_PER_TURN,
+    LINGER_BYTES_MAX, LINGER_NS, OUT_STALL_NS, READ_BYTES, TLS_HANDSHAKES_PER_TURN,
+    WAIT_JITTER_DIVISOR, WAKES_PER_TURN,
 };
 use crate::link::StreamId;
 use crate::routes::metrics::Telemetry;
-use crate::routes::table::NODE;
-use crate::routes::{Answer, FilesOp, FilesRequest, Outcome};
-use crate::stdx::Now;
+use crate::routes::table::{EVENTS, NODE, Place, REPLICA, VOLUME, place};
+use crate::routes::{Answer, Outcome, is_session};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
+use crate::stdx::{BTreeMap, Now};
 use crate::store::{Reader, Table, Touched};
+use crate::tls::Session;
 
 /// Timers of connections.
 #[derive(Clone, Copy, Debug)]
@@ -50,12 +53,22 @@ pub(super) enum Timer {
     Stream(Key),
     /// An event stream may have been silent for long.
     Beat(Key),
+    /// A crowd of readers is to be told what has changed.
+    Tell,
+    /// The token of a stream ends.
+    Rights(Key),
+    /// The last output of a command was waited for.
+    Exec(Key),
+    /// A document does not come in time.
+    Fetch(Key),
+    /// A region takes too long.
+    Region(Key),
     /// Accept again after the system ran out of descriptors.
     Accept,
 }
 
 pub(super) struct Front {
-    listeners: Vec<TcpListener>,
+    pub(super) door: Door,
     pub(super) socks: Slab<Sock>,
     /// Connections by the stream of a link that they run or are answered over.
     pub(super) streams: BTreeMap<(Key, StreamId), Key>,
@@ -64,23 +77,25 @@ pub(super) struct Front {
     /// Reads that wait for proof that this server leads.
     pub(super) reading: BTreeMap<u64, (Key, Form, Box<Request>)>,
     pub(super) next_read: u64,
-    /// Open connections per client address.
-    pub(super) per_client: BTreeMap<IpAddr, u32>,
-    /// Zero: no limit.
-    per_client_max: u32,
+    /// The link to the last leader that was known; `None`: it was this server.
+    pub(super) led_over: Option<Key>,
     pub(super) wheel: Wheel<Timer>,
     watches: Watches,
     long_list: LongList,
     pub(super) events: Events,
+    pub(super) execs: Execs,
+    pub(super) fetches: Fetches,
+    pub(super) regions: Regions,
     runnable: VecDeque<Key>,
-    accepting: bool,
     gzip: Gzip,
     /// From the configuration, on every answer of a handler.
     pub(super) headers: Vec<(String, String)>,
-    buf: Box<[u8]>,
+    pub(super) buf: Box<[u8]>,
+    /// What encrypted bytes mean, for as long as they are looked at.
+    pub(super) plain: Vec<u8>,
+    /// Handshakes that may still go on in this turn.
+    handshakes: usize,
     pub(super) head: Vec<u8>,
-    /// Answers of 429 to clients with too many connections: tokens of a bucket, ten a second.
-    refusals: Refusals,
     pub(super) meters: Meters,
 }
 
@@ -93,25 +108,27 @@ impl Front {
         telemetry: Telemetry,
     ) -> Self {
         Self {
-            listeners,
+            door: Door::new(listeners, per_client_max),
             socks: Slab::default(),
             streams: BTreeMap::new(),
             parked: VecDeque::new(),
             reading: BTreeMap::new(),
             next_read: 0,
-            per_client: BTreeMap::new(),
-            per_client_max,
+            led_over: None,
             wheel: Wheel::new(),
             watches: Watches::default(),
             long_list: LongList::default(),
             events: Events::new(events_kept),
+            execs: Execs::default(),
+            fetches: Fetches::default(),
+            regions: Regions::default(),
             runnable: VecDeque::new(),
-            accepting: true,
             gzip: Gzip::new(),
             headers,
             buf: vec![0; READ_BYTES].into_boxed_slice(),
+            plain: Vec::new(),
+            handshakes: TLS_HANDSHAKES_PER_TURN,
             head: Vec::new(),
-            refusals: Refusals::default(),
             meters: Meters::new(telemetry),
         }
     }
@@ -119,15 +136,19 @@ impl Front {
     /// Settings that may change while connections are open.
     pub(super) fn configure(&mut self, headers: Vec<(String, String)>, per_client_max: u32) {
         self.headers = headers;
-        self.per_client_max = per_client_max;
+        self.door.per_client_max = per_client_max;
+    }
+
+    /// How connections are encrypted from now on. Those that are open stay as they are.
+    pub(super) fn secure(&mut self, secured: Option<Secured>) {
+        self.door.secured = secured;
     }
 
     /// # Errors
     /// Those of the poll.
     pub(super) fn register(&mut self, registry: &Registry) -> std::io::Result<()> {
-        for (i, l) in self.listeners.iter_mut().enumerate() {
-            registry.register(l, listener_token(i), Interest::READABLE)?;
-        }
+        self.door.register(registry)?;
+        self.execs.registry = Some(registry.try_clone()?);
         Ok(())
     }
 
@@ -138,57 +159,12 @@ impl Front {
 
     /// Something is left to do without a new event.
     pub(super) fn has_runnable(&self) -> bool {
-        !self.runnable.is_empty() || self.watches.any_ready() || self.events.rights_moved
-    }
-
-    /// Takes new connections, a bounded number a turn.
-    pub(super) fn accept(&mut self, at: usize, now: Now, registry: &Registry) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.get(at) else { return };
-            match listener.accept() {
-                Ok((stream, peer)) => self.accepted(stream, peer.ip(), now, registry),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => {
-                    // Out of descriptors, most likely: wait instead of spinning.
-                    log::warn!("accept failed: {e}");
-                    if std::mem::replace(&mut self.accepting, false) {
-                        let at = now.mono_ns + crate::limits::SECOND / 10;
-                        self.wheel.insert(at, Timer::Accept);
-                    }
-                    return;
-                }
-            }
-        }
-        // More may wait, and edge-triggered events will not say so again.
-        if std::mem::replace(&mut self.accepting, false) {
-            self.wheel.insert(now.mono_ns, Timer::Accept);
-        }
-    }
-
-    fn accepted(&mut self, mut stream: TcpStream, ip: IpAddr, now: Now, registry: &Registry) {
-        let open = self.per_client.entry(ip).or_insert(0);
-        if self.per_client_max > 0 && *open >= self.per_client_max {
-            if self.refusals.take(now.mono_ns) {
-                let mut out = Out::default();
-                out.copy(TOO_MANY);
-                if let Err(e) = out.flush(&mut stream) {
-                    log::debug!("a refused client was gone: {e}");
-                }
-            }
-            return;
-        }
-        *open += 1;
-        if let Err(e) = stream.set_nodelay(true) {
-            log::debug!("no nodelay: {e}");
-        }
-        let key = self.socks.insert(Sock::new(Via::Socket(stream), Some(ip), now));
-        let Some(Sock { via: Via::Socket(stream), .. }) = self.socks.get_mut(key) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(e) = registry.register(stream, conn_token(key), interest) {
-            log::warn!("a connection could not be watched: {e}");
-            self.socks.remove(key);
-        }
+        !self.runnable.is_empty()
+            || self.watches.any_ready()
+            || self.events.rights_moved
+            || self.events.has_due()
+            || self.fetches.has_work()
+            || self.regions.has_news()
     }
 }
 
@@ -207,15 +183,22 @@ impl Front {
             return;
         };
         let waits = |s: &Sock| {
-            matches!(
-                s.state,
-                State::Held(..)
-                    | State::Streaming(_)
-                    | State::Events(_)
-                    | State::Relayed(_)
-                    | State::Parked
-                    | State::Reading(_)
-            )
+            match &s.state {
+                // What a node has been asked to do is written, whoever still wants to know.
+                State::Relayed(relayed) => relayed.then.is_none(),
+                state => matches!(
+                    state,
+                    State::Held(..)
+                        | State::Streaming(_)
+                        | State::Events(_)
+                        | State::Greeting(_)
+                        | State::Exec(_)
+                        | State::Region(_)
+                        | State::Parked
+                        | State::Reading(_)
+                        | State::Fetching
+                ),
+            }
         };
         if hung_up && self.socks.get(key).is_some_and(waits) {
             // Nobody is left to wait for the answer.
@@ -225,10 +208,22 @@ impl Front {
         if readable {
             self.read(key, now, reader, core);
         }
+        let reads_events = |s: &Sock| matches!(s.state, State::Events(_));
+        if self.events.is_crowd() && self.socks.get(key).is_some_and(reads_events) {
+            return self.run_later(key);
+        }
         self.flush(key, now, core);
-        if self.socks.get(key).is_some_and(|s| matches!(s.state, State::Events(_))) {
-            self.tell(key);
-            self.flush(key, now, core);
+        match self.socks.get(key).map(|s| &s.state) {
+            Some(State::Events(_)) => {
+                self.tell(key);
+                self.flush(key, now, core);
+            }
+            Some(State::Exec(_)) => {
+                self.move_exec(key, now, core);
+                self.flush(key, now, core);
+            }
+            Some(State::Streaming(_)) => self.pump(key, now, core),
+            _ => {}
         }
     }
 
@@ -236,22 +231,37 @@ impl Front {
     /// next bytes raise a new event, so the call that would only say so is saved.
     fn read(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
-        if !matches!(sock.state, State::Idle | State::Lingering(_)) {
-            sock.unread = true;
-            return;
+        if sock.ws.is_some() && !matches!(sock.state, State::Lingering(_)) {
+            return self.read_session(key, now, reader, core);
         }
+        let relays = match &sock.state {
+            State::Idle | State::Lingering(_) | State::Uploading(_) => false,
+            State::Relayed(relayed) if sock.conn.is_uploading() && relayed.has_room() => true,
+            State::Region(id) if sock.conn.is_uploading() && self.regions.has_room(*id) => true,
+            _ => {
+                sock.unread = true;
+                return;
+            }
+        };
+        let Via::Socket(channel) = &mut sock.via else { return };
+        let handshake = !channel.is_ready();
+        if handshake && self.handshakes == 0 {
+            sock.unread = true;
+            return self.run_later(key);
+        }
+        self.handshakes -= usize::from(handshake);
         sock.unread = false;
-        let Via::Socket(stream) = &mut sock.via else { return };
-        match stream.read(&mut self.buf) {
-            Ok(0) => {
-                if sock.out.is_empty() || matches!(sock.state, State::Lingering(_)) {
+        let ended;
+        match channel.read(&mut self.buf, &mut self.plain) {
+            Ok((0, _)) => {
+                if sock.is_sent() || matches!(sock.state, State::Lingering(_)) {
                     self.close(key, core);
                 } else {
                     sock.closing = true;
                 }
                 return;
             }
-            Ok(n) if let State::Lingering(left) = sock.state => {
+            Ok((n, _)) if let State::Lingering(left) = sock.state => {
                 match left.checked_sub(n) {
                     Some(left) => {
                         sock.state = State::Lingering(left);
@@ -262,13 +272,33 @@ impl Front {
                 }
                 return;
             }
-            Ok(n) => {
-                let bytes = self.buf.get(..n).unwrap_or_default();
-                sock.conn.feed(now.mono_ns, bytes);
-                if n == self.buf.len() {
+            Ok((n, bytes)) => {
+                match &mut sock.state {
+                    State::Relayed(relayed) if relays => relayed.rest.extend_from_slice(bytes),
+                    State::Region(id) if relays => self.regions.take_input(*id, bytes),
+                    _ => sock.conn.feed(now.mono_ns, bytes),
+                }
+                if !channel.is_ready() {
+                    return;
+                }
+                ended = channel.session().is_some_and(Session::peer_closed);
+                if handshake && let Some(timer) = sock.timer.take() {
+                    self.wheel.cancel(timer);
+                }
+                if n == READ_BYTES {
                     sock.unread = true;
                     self.run_later(key);
                 }
+            }
+            Err(e) if e.kind() == ErrorKind::InvalidData => {
+                if channel.session().is_some_and(Session::is_fresh) {
+                    channel.set_tls(None);
+                    sock.out.copy(NOT_ENCRYPTED);
+                    (sock.closing, sock.linger) = (true, true);
+                    return;
+                }
+                log::debug!("a client's connection ends: {e}");
+                return self.close(key, core);
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => return,
             Err(e) if e.kind() == ErrorKind::Interrupted => {
@@ -282,6 +312,14 @@ impl Front {
             }
         }
         self.advance(key, now, reader, core);
+        self.upload(key, now, core);
+        if relays {
+            self.pass_on(key, core);
+            self.move_region(key, now, reader, core);
+        }
+        if ended && let Some(sock) = self.socks.get_mut(key) {
+            sock.closing |= matches!(sock.state, State::Idle);
+        }
     }
 
     /// Answers the requests that a connection has read, in order, until one has to wait.
@@ -294,15 +332,7 @@ impl Front {
             match sock.conn.next(now.mono_ns) {
                 Some(Event::Request(req)) => self.request(key, req, now, reader, core),
                 Some(Event::Continue) => sock.out.copy(reply::CONTINUE),
-                Some(Event::Bad(reject)) => {
-                    let mut head = std::mem::take(&mut self.head);
-                    head.clear();
-                    reject.write(&mut head);
-                    sock.out.copy(&head);
-                    sock.closing = true;
-                    sock.linger = true;
-                    self.head = head;
-                }
+                Some(Event::Bad(reject)) => self.reject(key, &reject),
                 None => {
                     let due = sock.conn.deadline();
                     self.arm_slow(key, due);
@@ -312,12 +342,21 @@ impl Front {
         }
     }
 
+    /// What came makes no sense: this is the last answer.
+    pub(super) fn reject(&mut self, key: Key, reject: &reply::Reject) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        self.head.clear();
+        reject.write(&mut self.head);
+        sock.out.copy(&self.head);
+        (sock.closing, sock.linger) = (true, true);
+    }
+
     /// One timer per connection watches over slow heads, bodies and readers.
-    fn arm_slow(&mut self, key: Key, due: Option<u64>) {
+    pub(super) fn arm_slow(&mut self, key: Key, due: Option<u64>) {
         let Some(sock) = self.socks.get_mut(key) else { return };
         match (sock.timer, due) {
             (None, Some(at)) => sock.timer = Some(self.wheel.insert(at, Timer::Slow(key))),
-            (Some(timer), None) if sock.out.is_empty() => {
+            (Some(timer), None) if sock.is_sent() => {
                 self.wheel.cancel(timer);
                 sock.timer = None;
             }
@@ -329,12 +368,43 @@ impl Front {
         let form = Form::of(&req);
         if let Some(sock) = self.socks.get_mut(key) {
             let read = matches!(req.method, Method::Get | Method::Head);
-            sock.asked = Some(self.meters.asked(read));
+            sock.asked = Some(self.meters.asked(read, sock.via.is_link()));
+            sock.guard = None;
         }
-        if req.path() == NODE && self.socks.get(key).is_none_or(|s| !s.via.is_link()) {
+        self.fetches.forget(key);
+        if [NODE, VOLUME, REPLICA].contains(&req.path())
+            && self.socks.get(key).is_none_or(|s| !s.via.is_link())
+        {
             return self.answer(key, form, Answer::unknown_path(), &core.info);
         }
-        if core.mesh.is_empty() && core.takes_writes() {
+        let session = req.websocket.is_some() && is_session(req.path());
+        if req.cross_site
+            && serve::is_forged(&req, session)
+            && self.socks.get(key).is_some_and(|s| !s.via.is_link())
+        {
+            let text = "Permission denied: a page of another site asks (Origin is not Host)";
+            return self.answer(key, form, ApiError::new(403, text).into(), &core.info);
+        }
+        if session {
+            return self.upgrade(key, form, req, now, reader, core);
+        }
+        self.admit(key, form, req, now, reader, core);
+    }
+
+    /// Answers a request here, or has it answered where it belongs.
+    pub(super) fn admit(
+        &mut self,
+        key: Key,
+        form: Form,
+        req: Request,
+        now: Now,
+        reader: Reader<'_>,
+        core: &mut Core,
+    ) {
+        let regions = &core.info.remote_regions;
+        // Nodes that are not there now have their own answer.
+        let ours = !matches!(place(req.path()), Place::Node | Place::Named);
+        if ours && core.mesh.is_empty() && core.takes_writes() && regions.is_empty() {
             return self.serve(key, form, req, now, reader, core);
         }
         self.route(key, form, Box::new(req), now, reader, core);
@@ -358,13 +428,28 @@ impl Front {
         if req.path() == NODE {
             return self.node_call(key, form, &req, now, reader, core);
         }
+        if req.path() == VOLUME {
+            let secret = req.token.unwrap_or_default();
+            if !core.volume_call(key, form, &secret, req.body, now) {
+                let e = ApiError::new(403, "node secret ID does not match");
+                return self.answer(key, form, e.into(), &core.info);
+            }
+            if let Some(sock) = self.socks.get_mut(key) {
+                sock.state = State::Client;
+            }
+            return;
+        }
         if req.path() == BOOTSTRAP {
             let text = std::fs::read_to_string(&core.bootstrap_file).unwrap_or_default();
             core.info.acl.bootstrap_reset = text.trim().parse().unwrap_or(0);
         }
         let (info, entropy) = core.for_routes();
-        let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form);
+        let fetched = self.fetches.of(key);
+        let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form, fetched);
         match verdict {
+            Verdict::Answer(answer) if answer.status == 403 && req.path() == EVENTS => {
+                self.tell_nothing(key, form, &core.info);
+            }
             Verdict::Answer(answer) => {
                 let answer = self.long_list.keep(&req, &params, answer, reader);
                 self.answer(key, form, answer, &core.info);
@@ -373,7 +458,18 @@ impl Front {
                 let until = core.info.acl.ends(reader, now, req.token.as_deref());
                 self.hold(key, form, req, params, answer, (now, until), core);
             }
-            Verdict::Do(outcome) => self.carry_out(key, form, outcome, now, reader, core),
+            Verdict::Do(Outcome::Instead(target)) => {
+                self.admit(key, form, req.aimed_at(target), now, reader, core);
+            }
+            Verdict::Do(Outcome::Fetch(ask)) => {
+                self.fetch(key, form, Box::new(req), *ask, now, core);
+            }
+            Verdict::Do(outcome) => {
+                self.carry_out(key, form, outcome, now, reader, core);
+                if core.info.acl.enabled && self.socks.get(key).is_some_and(Sock::is_stream) {
+                    self.guard(key, Box::new(req), now, reader, core);
+                }
+            }
         }
     }
 
@@ -425,6 +521,7 @@ impl Front {
                 core.ask_client(key, form, request, now);
                 State::Client
             }
+            Outcome::OnNode(ask) => return self.on_node(key, form, *ask, now, reader, core),
             Outcome::Files(request) => return self.files(key, form, &request, now, core),
             Outcome::Metrics { prometheus }
                 if self.meters.wants_tasks() && core.sample(key, form, prometheus, now) =>
@@ -443,13 +540,24 @@ impl Front {
                 let stream = OpenStream::log(request, now);
                 return self.stream(key, form, stream, now, core);
             }
+            Outcome::Export(request) => match OpenStream::journal(&request) {
+                Ok(stream) => return self.stream(key, form, stream, now, core),
+                Err(e) => return self.answer(key, form, e.into(), &core.info),
+            },
+            Outcome::Rotate(rotation) if core.rotate(key, form, rotation) => State::Client,
+            Outcome::Rotate(_) => {
+                let e = ApiError::new(429, "too many root keys are asked for");
+                return self.answer(key, form, e.into(), &core.info);
+            }
             Outcome::RenewLock(renewal) => {
                 let answer = core.renew_lock(*renewal, now);
                 return self.answer(key, form, answer, &core.info);
             }
-            Outcome::Restore(state) => {
-                core.restore_for(key, form, state);
-                State::Proposed
+            Outcome::Restore => return self.begin_upload(key, form, now, core),
+            Outcome::Save if core.saves.ask(key, form) => State::Client,
+            Outcome::Save => {
+                let e = ApiError::new(429, "too many snapshots are asked for");
+                return self.answer(key, form, e.into(), &core.info);
             }
             Outcome::Events(request) => {
                 return self.subscribe(key, form, request, now, reader, core);
@@ -461,6 +569,13 @@ impl Front {
             Outcome::Cluster(request) => {
                 core.cluster_request(key, form, request, now);
                 State::Client
+            }
+            Outcome::Exec(request) => return self.begin_exec(key, form, *request, now, core),
+            // Taken up before.
+            Outcome::Instead(_) | Outcome::Fetch(_) => return,
+            Outcome::Workers(workers, answer) => {
+                core.set_workers(workers, now);
+                return self.answer(key, form, answer, &core.info);
             }
             Outcome::Reload => {
                 core.reload = true;
@@ -481,6 +596,9 @@ impl Front {
         info: &crate::routes::AgentInfo,
     ) {
         let Some(sock) = self.socks.get_mut(key) else { return };
+        if sock.ws.is_some() {
+            return self.refuse(key, &answer);
+        }
         self.meters.answered(answer.status, sock.asked.take());
         self.head.clear();
         let body = serve::render(form, answer, info, &self.headers, &mut self.gzip, &mut self.head);
@@ -488,6 +606,9 @@ impl Front {
         sock.out.body(body);
         sock.state = State::Idle;
         sock.closing |= !form.keep_alive || sock.via.is_link();
+        if sock.conn.is_uploading() {
+            (sock.closing, sock.linger) = (true, true);
+        }
     }
 
     /// After an answer that came later than its request: send it, and go on with what was read
@@ -503,6 +624,7 @@ impl Front {
     pub(super) fn run_later(&mut self, key: Key) {
         if let Some(sock) = self.socks.get_mut(key)
             && !std::mem::replace(&mut sock.runnable, true)
+            && !(matches!(sock.state, State::Events(_)) && self.events.queue(key))
         {
             self.runnable.push_back(key);
         }
@@ -511,10 +633,10 @@ impl Front {
     pub(super) fn flush(&mut self, key: Key, now: Now, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
         let before = sock.out.len();
-        if before > 0 {
+        if !sock.is_sent() {
             match &mut sock.via {
-                Via::Socket(stream) => {
-                    if sock.out.flush(stream).is_err() {
+                Via::Socket(channel) => {
+                    if channel.flush(&mut sock.out).is_err() {
                         return self.close(key, core);
                     }
                 }
@@ -526,19 +648,21 @@ impl Front {
             if sock.out.len() < before {
                 sock.progress_ns = now.mono_ns;
             }
-            if !sock.out.is_empty() && sock.timer.is_none() {
+            if !sock.is_sent() && sock.timer.is_none() {
                 let due = now.mono_ns + OUT_STALL_NS;
                 sock.timer = Some(self.wheel.insert(due, Timer::Slow(key)));
             }
         }
         self.repay(key, core);
+        self.errand_goes_on(key);
         let Some(sock) = self.socks.get_mut(key) else { return };
-        if !sock.out.is_empty() || !sock.closing {
+        if !sock.is_sent() || !sock.closing {
             return;
         }
-        let Via::Socket(stream) = &mut sock.via else {
+        let Via::Socket(channel) = &mut sock.via else {
             return self.finish_stream(key, core);
         };
+        channel.say_end();
         if !std::mem::take(&mut sock.linger) {
             if !matches!(sock.state, State::Lingering(_)) {
                 self.close(key, core);
@@ -547,7 +671,7 @@ impl Front {
         }
         // The peer may still be sending what was refused. Closing now would reset the connection
         // and could eat the answer, so what comes is read and thrown away for a moment.
-        if stream.shutdown(std::net::Shutdown::Write).is_err() {
+        if channel.stream().shutdown(std::net::Shutdown::Write).is_err() {
             return self.close(key, core);
         }
         sock.state = State::Lingering(LINGER_BYTES_MAX);
@@ -571,20 +695,28 @@ impl Front {
             }
             State::Client => core.forget(key),
             State::Relayed(relayed) => self.drop_stream(relayed.link, relayed.stream, core),
+            State::Region(id) => self.drop_errand(id),
             State::Reading(token) => drop(self.reading.remove(&token)),
             State::Parked => self.parked.retain(|(parked, ..)| *parked != key),
             State::Events(_) => self.forget_reader(key),
-            State::Idle | State::Proposed | State::Streaming(_) | State::Lingering(_) => {}
+            State::Exec(id) => self.execs.end(id),
+            State::Fetching => self.fetches.leave(key),
+            State::Idle
+            | State::Proposed
+            | State::Streaming(_)
+            | State::Uploading(_)
+            | State::Greeting(_)
+            | State::Lingering(_) => {}
         }
         if let Some(timer) = sock.timer {
             self.wheel.cancel(timer);
         }
         if let Some(ip) = sock.ip
-            && let Some(open) = self.per_client.get_mut(&ip)
+            && let Some(open) = self.door.per_client.get_mut(&ip)
         {
             *open -= 1;
             if *open == 0 {
-                self.per_client.remove(&ip);
+                self.door.per_client.remove(&ip);
             }
         }
     }
@@ -600,7 +732,7 @@ impl Front {
     /// The commit of this turn changed these rows.
     pub(super) fn touched(&mut self, touched: &Touched) {
         self.watches.touched(touched);
-        if touched.tables & Table::ACL != 0 {
+        if touched.tables & Table::ACL != 0 || touched.replaced {
             // Someone may have lost the right to what they wait for.
             self.watches.mark_all();
             self.events.rights_moved = true;
@@ -622,14 +754,27 @@ impl Front {
             match timer {
                 Timer::Held(key) => self.hold_ended(key, now, reader, core),
                 Timer::Slow(key) => self.slow(key, now, core),
-                Timer::Stream(key) => self.pump(key, now, core),
+                Timer::Stream(key) => {
+                    if let Some(Sock { state: State::Streaming(s), .. }) = self.socks.get_mut(key) {
+                        s.timed = false;
+                    }
+                    self.pump(key, now, core);
+                }
+                Timer::Exec(key) => {
+                    self.move_exec(key, now, core);
+                    self.flush(key, now, core);
+                }
                 Timer::Beat(key) => {
                     self.hear_again(key, now, reader, core);
                     self.beat(key, now, core);
                 }
+                Timer::Fetch(at) => self.fetches.give_up(at),
+                Timer::Tell => self.tell_all(),
+                Timer::Region(id) => self.region_slow(id, now, reader, core),
+                Timer::Rights(key) => self.ask_again(key, now, reader, core),
                 Timer::Accept => {
-                    self.accepting = true;
-                    for at in 0..self.listeners.len() {
+                    self.door.accepting = true;
+                    for at in 0..self.door.listeners.len() {
                         self.accept(at, now, registry);
                     }
                 }
@@ -644,7 +789,7 @@ impl Front {
         let Some((req, params, form)) = self.watches.question(place.query) else { return };
         self.leave(place);
         let (info, entropy) = core.for_routes();
-        let verdict = serve::run(now, reader, info, entropy, &req, &params);
+        let verdict = serve::run(now, reader, info, entropy, &req, &params, &[]);
         self.answer(key, form, answer_of(verdict), &core.info);
         self.resume(key, now, reader, core);
     }
@@ -652,13 +797,15 @@ impl Front {
     fn slow(&mut self, key: Key, now: Now, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
         sock.timer = None;
-        if !sock.out.is_empty() {
+        if !sock.is_sent() {
             let due = sock.progress_ns + OUT_STALL_NS;
             if due <= now.mono_ns {
                 return self.close(key, core);
             }
             sock.timer = Some(self.wheel.insert(due, Timer::Slow(key)));
-        } else if matches!(sock.state, State::Lingering(_)) {
+        } else if matches!(sock.state, State::Lingering(_) | State::Greeting(_))
+            || !sock.via.is_ready()
+        {
             self.close(key, core);
         } else if let Some(due) = sock.conn.deadline() {
             if due > now.mono_ns {
@@ -674,23 +821,20 @@ impl Front {
 
     /// Comes back to connections with more to read, and to queries that a commit has woken.
     pub(super) fn work(&mut self, now: Now, reader: Reader<'_>, core: &mut Core) {
+        self.tend_fetches(now, reader, core);
+        self.handshakes = TLS_HANDSHAKES_PER_TURN;
+        self.call_regions(now, reader, core);
         for _ in 0..self.runnable.len() {
             let Some(key) = self.runnable.pop_front() else { break };
-            if let Some(sock) = self.socks.get_mut(key) {
-                sock.runnable = false;
-                if sock.unread {
-                    self.read(key, now, reader, core);
-                }
-                if self.socks.get(key).is_some_and(|s| matches!(s.state, State::Streaming(_))) {
-                    self.pump(key, now, core);
-                }
-                self.tell(key);
-                self.flush(key, now, core);
-            }
+            self.run_one(key, now, reader, core);
         }
         if std::mem::take(&mut self.events.rights_moved) {
             for key in self.events.readers() {
                 self.hear_again(key, now, reader, core);
+            }
+            let guarded = self.socks.iter().filter(|(_, sock)| sock.guard.is_some());
+            for key in guarded.map(|(key, _)| key).collect::<Vec<_>>() {
+                self.ask_again(key, now, reader, core);
             }
         }
         let mut sent = 0;
@@ -701,11 +845,27 @@ impl Front {
         }
     }
 
+    /// Goes on with a connection that was put off.
+    pub(super) fn run_one(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
+        let Some(sock) = self.socks.get_mut(key) else { return };
+        sock.runnable = false;
+        if sock.unread {
+            self.read(key, now, reader, core);
+        }
+        if self.socks.get(key).is_some_and(|s| matches!(s.state, State::Streaming(_))) {
+            self.pump(key, now, core);
+        }
+        self.move_exec(key, now, core);
+        self.move_region(key, now, reader, core);
+        self.tell(key);
+        self.flush(key, now, core);
+    }
+
     /// Runs a query again. Where it has news, everyone who waits gets the same bytes.
     fn wake(&mut self, query: Key, now: Now, reader: Reader<'_>, core: &mut Core) -> usize {
         let Some((req, params, form)) = self.watches.question(query) else { return 1 };
         let (info, entropy) = core.for_routes();
-        let answer = answer_of(serve::run(now, reader, info, entropy, &req, &params));
+        let answer = answer_of(serve::run(now, reader, info, entropy, &req, &params, &[]));
         if answer.watch.is_some() && answer.index.is_some_and(|i| i <= params.index) {
             return 1;
         }
@@ -731,82 +891,6 @@ impl Front {
     }
 }
 
-/// Files of allocations, read and followed.
-impl Front {
-    fn files(&mut self, key: Key, form: Form, request: &FilesRequest, now: Now, core: &mut Core) {
-        let mut request = std::borrow::Cow::Borrowed(request);
-        if !core.info.server && request.op == FilesOp::Logs {
-            // The servers' view of the task is not at hand; the node's own is.
-            match core.task_started(&request.alloc, &request.task) {
-                Some(started) => request.to_mut().started = started,
-                None => {
-                    let e = ApiError::bad(format!("unknown task name {:?}", request.task));
-                    return self.answer(key, form, e.into(), &core.info);
-                }
-            }
-        }
-        let request = request.as_ref();
-        let stream = match files::serve(request, &core.alloc_dir.join(&request.alloc)) {
-            Ok(Served::Stream(stream)) => stream,
-            Ok(Served::Answer(answer)) => return self.answer(key, form, answer, &core.info),
-            Err(e) => return self.answer(key, form, e.into(), &core.info),
-        };
-        self.stream(key, form, stream, now, core);
-    }
-
-    /// Begins an answer that is read as it is sent.
-    fn stream(&mut self, key: Key, form: Form, stream: OpenStream, now: Now, core: &mut Core) {
-        let Some(sock) = self.socks.get_mut(key) else { return };
-        self.meters.answered(200, None);
-        self.head.clear();
-        let kind = stream.content_type;
-        serve::render_stream(form, kind, &core.info, &self.headers, &mut self.head);
-        sock.out.copy(&self.head);
-        sock.state = State::Streaming(Box::new(Streamed { stream, form }));
-        self.pump(key, now, core);
-    }
-
-    /// Moves bytes of a stream, as many as its reader takes.
-    fn pump(&mut self, key: Key, now: Now, core: &mut Core) {
-        let Some(sock) = self.socks.get_mut(key) else { return };
-        let State::Streaming(streamed) = &mut sock.state else { return };
-        let chunked = !streamed.form.is_http10();
-        let mut piece = Vec::new();
-        let outcome = loop {
-            if sock.out.is_full() {
-                break Step::More;
-            }
-            piece.clear();
-            let step = streamed.stream.poll(now, &mut piece);
-            if chunked {
-                self.head.clear();
-                reply::chunk(&piece, &mut self.head);
-                sock.out.copy(&self.head);
-            } else {
-                sock.out.copy(&piece);
-            }
-            if step != Step::More {
-                break step;
-            }
-        };
-        match outcome {
-            // The socket is full: a little later, unless it is emptied before.
-            Step::More | Step::Idle => {
-                self.wheel.insert(now.mono_ns + POLL_NS, Timer::Stream(key));
-            }
-            Step::End | Step::Failed(_) => {
-                sock.closing |= !streamed.form.keep_alive || !chunked || sock.via.is_link();
-                sock.state = State::Idle;
-                if chunked {
-                    sock.out.copy(reply::LAST_CHUNK);
-                }
-                self.run_later(key);
-            }
-        }
-        self.flush(key, now, core);
-    }
-}
-
 /// The monotonic time of a wall-clock time, as far as can be said now.
 pub(super) fn mono_at(now: Now, wall_ns: i64) -> u64 {
     let left = wall_ns.saturating_sub(now.wall_ns);
@@ -821,45 +905,4 @@ fn answer_of(verdict: Verdict) -> Answer {
         Verdict::Answer(a) | Verdict::Hold(a) => a,
         Verdict::Do(_) => ApiError::failed("a query became a write").into(),
     }
-}
-
-/// A bucket of tokens for refusals: ten a second, a hundred at once (contract: conventions).
-#[derive(Default)]
-struct Refusals {
-    spent: u64,
-    at_ns: u64,
-}
-
-impl Refusals {
-    fn take(&mut self, now_ns: u64) -> bool {
-        let back = now_ns.saturating_sub(self.at_ns) / (crate::limits::SECOND / 10);
-        if back > 0 {
-            self.spent = self.spent.saturating_sub(back);
-            self.at_ns = now_ns;
-        }
-        if self.spent >= 100 {
-            return false;
-        }
-        self.spent += 1;
-        true
-    }
-}
-
-const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
-Content-Type: text/plain\r\nContent-Length: 81\r\nConnection: close\r\n\r\n\
-Your IP is issuing too many concurrent connections, please rate limit your calls\n";
-
-pub(super) const TOKEN_SIGNALS: Token = Token(0);
-/// Tokens of listeners.
-pub(super) const LISTENERS: usize = 1;
-pub(super) const LISTENERS_MAX: usize = 15;
-/// Tokens of connections.
-pub(super) const CONNS: usize = 1 << 48;
-
-pub(super) fn listener_token(i: usize) -> Token {
-    Token(LISTENERS + i)
-}
-
-pub(super) fn conn_token(key: Key) -> Token {
-    Token(CONNS | key.index as usize)
 }

@@ -1,16 +1,17 @@
-//! The agent's log: one line per record on standard error, and the last of them for those who
-//! follow it over `/v1/agent/monitor`.
+//! The agent's log: one line per record on standard error and in the file of the configuration, and
+//! the last of them for those who follow it over `/v1/agent/monitor`.
 //!
 //! A line has the form that readers of the reference's log know:
 //! `2026-11-23T08:32:23.019Z [INFO] agent::run: text`. While nobody follows the log, nothing of it
 //! is kept, and records above the configured level cost a comparison.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write as _;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+use super::log_file::{LogFile, LogTo};
 use crate::client::file_stream::{FRAME_BYTES, HEARTBEAT_NS, Step};
 use crate::limits::MONITOR_LINES_MAX;
 use crate::os::clock;
@@ -26,12 +27,15 @@ struct Logger {
 thread_local! {
     /// The agent has one thread, and so one of these.
     static FOLLOWED: RefCell<Followed> = const { RefCell::new(Followed::new()) };
+    /// Whether lines on standard error are JSON, and whether they say where they were written.
+    static FORM: Cell<(bool, bool)> = const { Cell::new((false, false)) };
 }
 
 /// What is kept for those who follow.
 struct Followed {
-    /// Level of what goes to standard error.
+    /// Level of what goes to standard error and to the file, where `RUST_LOG` lets it through.
     shown: LevelFilter,
+    file: LogFile,
     /// Levels of those who follow.
     readers: Vec<LevelFilter>,
     lines: VecDeque<Line>,
@@ -50,7 +54,13 @@ struct Line {
 
 impl Followed {
     const fn new() -> Self {
-        Self { shown: LevelFilter::Off, readers: Vec::new(), lines: VecDeque::new(), before: 0 }
+        Self {
+            shown: LevelFilter::Off,
+            file: LogFile::none(),
+            readers: Vec::new(),
+            lines: VecDeque::new(),
+            before: 0,
+        }
     }
 
     /// Lets through what anybody wants.
@@ -58,25 +68,54 @@ impl Followed {
         let most = self.readers.iter().copied().max().unwrap_or(LevelFilter::Off);
         log::set_max_level(most.max(self.shown));
     }
-}
 
-/// Begins to log to standard error. `RUST_LOG` may narrow what is shown.
-pub(super) fn start(level: LevelFilter) {
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(LevelFilter::Trace).parse_default_env();
-    builder.format(|out, record| out.write_all(Line::of(record).plain(false).as_bytes()));
-    // Fails where a test has one already.
-    if log::set_boxed_logger(Box::new(Logger { stderr: builder.build() })).is_ok() {
-        set_level(level);
+    fn take(&mut self, record: &Record<'_>, stderr: &env_logger::Logger) {
+        let shown = record.level() <= self.shown && stderr.matches(record);
+        if !shown && self.readers.is_empty() {
+            return;
+        }
+        let line = Line::of(record);
+        if shown {
+            stderr.log(record);
+            let LogTo { json, place, .. } = self.file.to;
+            self.file.write(&line.print(json, place), line.wall_ns);
+        }
+        if self.readers.is_empty() {
+            return;
+        }
+        if self.lines.len() >= MONITOR_LINES_MAX {
+            self.lines.pop_front();
+            self.before += 1;
+        }
+        self.lines.push_back(line);
     }
 }
 
-/// Changes the level of what goes to standard error.
-pub(super) fn set_level(level: LevelFilter) {
-    FOLLOWED.with_borrow_mut(|f| {
+/// Begins to log, as [`set`] says. `RUST_LOG` may narrow what is shown.
+pub(super) fn start(level: LevelFilter, to: &LogTo) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Trace).parse_default_env();
+    builder.format(|out, record| {
+        let (json, place) = FORM.get();
+        out.write_all(Line::of(record).print(json, place).as_bytes())
+    });
+    // Fails where a test has one already.
+    if log::set_boxed_logger(Box::new(Logger { stderr: builder.build() })).is_ok() {
+        set(level, to);
+    }
+}
+
+/// Changes the level and the form of what is logged, and opens the file again.
+pub(super) fn set(level: LevelFilter, to: &LogTo) {
+    FORM.set((to.json, to.place));
+    let opened = FOLLOWED.with_borrow_mut(|f| {
         f.shown = level;
         f.open_gate();
+        f.file.begin(to.clone(), clock::wall_ns())
     });
+    if let Err(e) = opened {
+        log::error!("log file {}: {e}", to.path.display());
+    }
 }
 
 impl Log for Logger {
@@ -86,20 +125,10 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         // Nothing that runs while it is borrowed logs.
-        let followed = FOLLOWED.with(|f| f.try_borrow().ok().map(|f| (f.shown, f.readers.len())));
-        let Some((shown, readers)) = followed else { return };
-        if record.level() <= shown {
-            self.stderr.log(record);
-        }
-        if readers == 0 {
-            return;
-        }
-        FOLLOWED.with_borrow_mut(|f| {
-            if f.lines.len() >= MONITOR_LINES_MAX {
-                f.lines.pop_front();
-                f.before += 1;
+        FOLLOWED.with(|followed| {
+            if let Ok(mut f) = followed.try_borrow_mut() {
+                f.take(record, &self.stderr);
             }
-            f.lines.push_back(Line::of(record));
         });
     }
 
@@ -121,6 +150,10 @@ impl Line {
         Rfc3339(self.wall_ns / 1_000_000 * 1_000_000)
     }
 
+    fn print(&self, json: bool, place: bool) -> String {
+        if json { self.json(place) } else { self.plain(place) }
+    }
+
     fn plain(&self, place: bool) -> String {
         let mut out = format!("{} [{}] ", self.time(), self.level);
         if place {
@@ -133,7 +166,7 @@ impl Line {
 
     fn json(&self, place: bool) -> String {
         let text = |t: &str| Any::Text(t.to_owned());
-        let mut all = std::collections::BTreeMap::from([
+        let mut all = crate::stdx::BTreeMap::from([
             ("@level".to_owned(), text(&self.level.as_str().to_ascii_lowercase())),
             ("@message".to_owned(), text(&self.text)),
             ("@module".to_owned(), text(&self.target)),
@@ -209,8 +242,7 @@ impl Follower {
     }
 
     fn print(&self, line: &Line, out: &mut String) {
-        let place = self.request.place;
-        out.push_str(&if self.request.json { line.json(place) } else { line.plain(place) });
+        out.push_str(&line.print(self.request.json, self.request.place));
     }
 
     fn send(&self, text: &str, out: &mut Vec<u8>) {

@@ -6,7 +6,6 @@
 //! enough to find all. Sockets belong to `wires`: this asks for calls and closings, and takes and
 //! gives bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::limits::{
@@ -15,7 +14,7 @@ use crate::limits::{
 use crate::link::{Event, Hello, Id, Link, Secret, words};
 use crate::raft::PeerId;
 use crate::stdx::slab::{Key, Slab};
-use crate::stdx::{Entropy, Now};
+use crate::stdx::{BTreeMap, BTreeSet, Entropy, Now};
 
 /// First wait before a call is tried again, and the longest, in nanoseconds.
 const RETRY_NS: u64 = SECOND / 10;
@@ -35,6 +34,8 @@ struct Conn {
     since: u64,
     heard: u64,
     asked: bool,
+    /// The names in the certificate that the other side showed; `None` where it was not asked to.
+    names: Option<Vec<String>>,
 }
 
 /// A server other than this one.
@@ -75,6 +76,8 @@ pub(super) enum News {
 pub(super) struct Mesh {
     own: Hello,
     secret: Option<Secret>,
+    /// Certificates name the roles of agents, and have to fit.
+    roles: bool,
     conns: Slab<Conn>,
     strangers: usize,
     servers: BTreeMap<Id, Known>,
@@ -82,6 +85,8 @@ pub(super) struct Mesh {
     calls: BTreeMap<SocketAddr, Call>,
     /// Addresses that turned out to be this agent's own.
     own_addresses: BTreeSet<SocketAddr>,
+    /// The server that answered at an address last.
+    reached: BTreeMap<SocketAddr, Id>,
     /// Calls to be made, connections to be closed.
     pub(super) dials: Vec<(Key, SocketAddr)>,
     pub(super) closes: Vec<Key>,
@@ -99,12 +104,14 @@ impl Mesh {
         Self {
             own,
             secret,
+            roles: false,
             conns: Slab::default(),
             strangers: 0,
             servers: BTreeMap::new(),
             nodes: BTreeMap::new(),
             calls: BTreeMap::new(),
             own_addresses: BTreeSet::new(),
+            reached: BTreeMap::new(),
             dials: Vec::new(),
             closes: Vec::new(),
             busy: BTreeSet::new(),
@@ -126,6 +133,18 @@ impl Mesh {
     /// What this server says of its cluster from the next greeting on.
     pub(super) fn set_cluster(&mut self, cluster: Id, member: bool) {
         (self.own.cluster, self.own.member) = (cluster, member);
+    }
+
+    /// Whether certificates have to name the roles of agents, from the next greeting on.
+    pub(super) fn set_roles(&mut self, roles: bool) {
+        self.roles = roles;
+    }
+
+    /// A connection is encrypted; its other side showed a certificate with these names.
+    pub(super) fn secured(&mut self, key: Key, names: Vec<String>) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.names = Some(names);
+        }
     }
 
     pub(super) fn servers(&self) -> impl Iterator<Item = (PeerId, &Known)> {
@@ -155,6 +174,11 @@ impl Mesh {
         self.conns.get(key).and_then(|c| c.hello.as_deref())
     }
 
+    /// For how long nothing has come over a link, in nanoseconds.
+    pub(super) fn silent_ns(&self, key: Key, now: Now) -> u64 {
+        self.conns.get(key).map_or(u64::MAX, |c| now.mono_ns.saturating_sub(c.heard))
+    }
+
     /// A link, to send on it.
     pub(super) fn link(&mut self, key: Key) -> Option<&mut Link> {
         self.busy.insert(key);
@@ -176,6 +200,15 @@ impl Mesh {
         self.check_at = self.check_at.min(now.mono_ns);
     }
 
+    /// An address that is nobody's any more: it is not called.
+    pub(super) fn forget(&mut self, address: SocketAddr) {
+        let text = address.to_string();
+        self.reached.remove(&address);
+        if !self.servers.values().any(|s| !s.left && s.hello.rpc == text) {
+            self.calls.remove(&address);
+        }
+    }
+
     /// Whether an agent has answered a call to this address; `None` while that is open.
     pub(super) fn answered(&self, address: SocketAddr) -> Option<bool> {
         if self.calls.contains_key(&address) {
@@ -183,11 +216,14 @@ impl Mesh {
         }
         let there = |c: &Conn| c.called == Some(address) && c.hello.is_some();
         let text = address.to_string();
-        let known = |k: &Known| k.alive() && (k.hello.rpc == text || k.hello.serf == text);
+        let reached = self.reached.get(&address);
+        let known = |(id, k): (&Id, &Known)| {
+            k.alive() && (k.hello.rpc == text || k.hello.serf == text || reached == Some(id))
+        };
         Some(
             self.own_addresses.contains(&address)
                 || self.conns.iter().any(|(_, c)| there(c))
-                || self.servers.values().any(known),
+                || self.servers.iter().any(known),
         )
     }
 
@@ -204,7 +240,15 @@ impl Mesh {
         entropy.fill(&mut own.challenge);
         let link = Link::new(&own, self.secret.clone(), called.is_some());
         let (since, heard) = (now.mono_ns, now.mono_ns);
-        let key = self.conns.insert(Conn { link, hello: None, called, since, heard, asked: false });
+        let key = self.conns.insert(Conn {
+            link,
+            hello: None,
+            called,
+            since,
+            heard,
+            asked: false,
+            names: None,
+        });
         self.strangers += 1;
         self.busy.insert(key);
         self.check_at = self.check_at.min(now.mono_ns + LINK_GREETING_NS_MAX);
@@ -258,6 +302,11 @@ impl Mesh {
     /// A greeting is complete. Of two links between the same servers, the one is used that the
     /// server with the smaller id made; the other ends once nothing runs over it.
     fn up(&mut self, key: Key, hello: &Hello, now: Now) -> bool {
+        if let Some(fault) = self.wrong_role(key, hello) {
+            log::error!("the link of {} ({}) ends: {fault}", hello.name, hello.rpc);
+            self.close(key, now);
+            return false;
+        }
         self.strangers = self.strangers.saturating_sub(1);
         let Some(conn) = self.conns.get_mut(key) else { return false };
         let called = conn.called;
@@ -271,6 +320,9 @@ impl Mesh {
             return false;
         }
         let (is_server, is_node) = (hello.server != Id::default(), hello.node != Id::default());
+        if let Some(address) = called.filter(|_| is_server) {
+            self.reached.insert(address, hello.server);
+        }
         if is_server && !self.take_server(key, hello, now) {
             self.close(key, now);
             return false;
@@ -285,6 +337,24 @@ impl Mesh {
         }
         log::info!("link to {} ({}) is up", hello.name, hello.rpc);
         true
+    }
+
+    /// Why the certificate of the other side does not fit what it says of itself: servers need the
+    /// name of servers of their region, other agents that of its clients or servers (contract:
+    /// agent-config, section 5).
+    fn wrong_role(&self, key: Key, hello: &Hello) -> Option<String> {
+        let names = self.conns.get(key)?.names.as_ref().filter(|_| self.roles)?;
+        let server = format!("server.{}.nomad", hello.region);
+        let client = format!("client.{}.nomad", hello.region);
+        let expected = match hello.server == Id::default() {
+            true => vec![client, server],
+            false => vec![server],
+        };
+        if names.iter().any(|n| expected.contains(n)) {
+            return None;
+        }
+        let (names, expected) = (names.join(", "), expected.join(", "));
+        Some(format!("invalid certificate: {names} not in expected {expected}"))
     }
 
     /// False where the link is not to be kept.
@@ -311,6 +381,13 @@ impl Mesh {
             } else {
                 self.close(old, now);
             }
+        }
+        if let Some(known) = self.servers.get(&hello.server)
+            && known.hello.rpc != hello.rpc
+            && let Ok(left) = known.hello.rpc.parse::<SocketAddr>()
+        {
+            // It has moved.
+            self.calls.remove(&left);
         }
         let (since_ns, since_mono_ns) = (now.wall_ns, now.mono_ns);
         let (hello_of, link) = (hello.clone(), Some(key));

@@ -7,9 +7,11 @@ use super::core::Core;
 use super::facts;
 use super::front::Front;
 use crate::api::ApiError;
+use crate::client::HAPPENED;
 use crate::os::proc;
 use crate::routes::metrics::{Counted, Gauge, Metrics, Telemetry};
 use crate::routes::{AgentInfo, Answer};
+use crate::server::TIMES;
 use crate::stdx::Now;
 use crate::stdx::meter::{Meter, Series};
 use crate::store::Reader;
@@ -34,6 +36,12 @@ pub(super) struct Meters {
     statuses: [Series; 5],
     /// Entries of the log that this server proposed and applied.
     applied: Series,
+    /// Requests that came over links, and of those the ones that read.
+    rpc: [Series; 2],
+    /// What happened to tasks, by [`HAPPENED`].
+    tasks: [Series; HAPPENED.len()],
+    /// How long evaluations and plans took, by [`TIMES`].
+    times: [Series; TIMES.len()],
 }
 
 impl Meters {
@@ -49,6 +57,9 @@ impl Meters {
             answers: [0; 5],
             statuses: Default::default(),
             applied: Series::default(),
+            rpc: Default::default(),
+            tasks: Default::default(),
+            times: Default::default(),
         }
     }
 
@@ -62,7 +73,17 @@ impl Meters {
         self.interval = now.wall_ns.div_euclid(self.telemetry.interval_ns);
     }
 
-    pub(super) fn turn_ends(&mut self, took_ns: u64) {
+    pub(super) fn turn_ends(&mut self, took_ns: u64, core: &mut Core) {
+        if let Some(client) = &mut core.client {
+            for (series, n) in self.tasks.iter_mut().zip(client.take_happened()) {
+                series.note(self.interval, 1.0, n);
+            }
+        }
+        if let Some(server) = &mut core.server {
+            for (series, span) in self.times.iter_mut().zip(server.take_times()) {
+                series.add(self.interval, &span);
+            }
+        }
         self.turn.note(self.interval, took_ns, 1);
         for (meter, n) in self.requests.iter_mut().zip(&mut self.at_once) {
             if *n > 0 {
@@ -74,8 +95,11 @@ impl Meters {
         }
     }
 
-    /// When a request that is read now came.
-    pub(super) fn asked(&self, read: bool) -> Asked {
+    /// When a request that is read now came. `link`: from another agent.
+    pub(super) fn asked(&mut self, read: bool, link: bool) -> Asked {
+        let [all, reads] = &mut self.rpc;
+        all.note(self.interval, 1.0, link.into());
+        reads.note(self.interval, 1.0, (link && read).into());
         (self.turn_ns, read)
     }
 
@@ -108,6 +132,13 @@ impl Meters {
         let [reads, writes] = &self.requests;
         all.counted("vardo.http.read", Counted::Histogram(reads));
         all.counted("vardo.http.write", Counted::Histogram(writes));
+        let rpc = ["nomad.nomad.rpc.request", "nomad.nomad.rpc.query"].into_iter().zip(&self.rpc);
+        for (name, series) in rpc.chain(HAPPENED.into_iter().zip(&self.tasks)) {
+            all.counted(name, Counted::Counter(series));
+        }
+        for (name, series) in TIMES.into_iter().zip(&self.times).filter(|(_, s)| s.count > 0) {
+            all.counted(name, Counted::Summary(series));
+        }
         for (series, class) in self.statuses.iter().zip(["1xx", "2xx", "3xx", "4xx", "5xx"]) {
             if series.count > 0 {
                 let labels = vec![("class", class.to_owned())];
@@ -129,7 +160,7 @@ impl Front {
         let telemetry = &self.meters.telemetry;
         let mut all = Metrics::default();
         self.meters.counted(&mut all);
-        let connections: u32 = self.per_client.values().sum();
+        let connections: u32 = self.door.per_client.values().sum();
         all.gauge("nomad.nomad.agent.http.connections", connections.into());
         if core.info.server {
             core.server_gauges(&mut all);
@@ -202,6 +233,7 @@ impl Core {
 /// What collectors ask of every process.
 fn process(all: &mut Metrics<'_>, info: &AgentInfo) {
     let own = proc::own_usage();
+    all.gauge("nomad.runtime.alloc_bytes", own.rss_bytes as f64);
     all.gauge("process.resident_memory_bytes", own.rss_bytes as f64);
     all.gauge("process.cpu_seconds_total", (own.user_ns + own.system_ns) as f64 / 1e9);
     all.gauge("process.open_fds", proc::open_files() as f64);

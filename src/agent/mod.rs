@@ -1,30 +1,51 @@
 //! The agent: configuration, core and the loop that runs it.
 
 mod boot;
+mod call;
+mod channel;
 mod cluster;
 pub mod config;
 pub mod config_file;
 mod config_keys;
+mod config_print;
+mod config_server;
 mod config_tree;
 mod consensus;
 mod core;
+mod digests;
+mod door;
 mod events;
+mod exec;
 mod facts;
+mod fetch;
 mod files;
 mod front;
 mod joins;
+mod journal;
+mod log_file;
 mod logger;
 mod long_list;
 mod mesh;
 mod metrics;
+mod names;
+pub mod offline;
+mod plugins;
 mod probes;
+mod pump;
 mod recover;
+mod regions;
 mod relay;
 mod remote;
+mod removals;
+mod replicate;
+mod restore;
 mod run;
+mod secured;
 mod serve;
+pub mod snapshots;
 mod sock;
 mod tasks;
+mod tokens;
 mod transfer;
 mod watch;
 mod wires;
@@ -42,10 +63,13 @@ const EXIT_DISK: i32 = 74;
 
 /// Runs the agent until it is told to stop; the process's exit status.
 pub fn run(config: &Config, mut reload: Reload) -> i32 {
-    logger::start(config.log_level);
+    logger::start(config.log_level, &config.log_to);
+    if let Err(e) = crate::os::signals::end_on_bus() {
+        log::warn!("no handler of SIGBUS: {e}");
+    }
     let again = Box::new(move || {
         let config = reload()?;
-        logger::set_level(config.log_level);
+        logger::set(config.log_level, &config.log_to);
         tidy_up(&config);
         Ok(config)
     });
@@ -65,7 +89,7 @@ pub fn run(config: &Config, mut reload: Reload) -> i32 {
             1
         }
         End::Store(e) => {
-            log::error!("{e}");
+            log::error!("{}", recover::advice(&e, &config.data_dir.join("store")));
             EXIT_DISK
         }
     };

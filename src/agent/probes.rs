@@ -1,52 +1,60 @@
 //! Probes of checks: one connection each, which the loop waits for like for any other.
 
-use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::Registry;
 
-use crate::client::{ClientInput, ProbeEvent, TaskKey};
+use super::call::{Call, Callers, Heard, Next};
+use super::tokens;
+
+use crate::client::{ClientInput, ProbeEvent, Secure, TaskKey};
 use crate::os;
+use crate::stdx::BTreeMap;
 use crate::stdx::slab::{Key, Slab};
 
 struct Probe {
     key: TaskKey,
-    stream: TcpStream,
-    /// What is still to be sent.
-    out: Vec<u8>,
-    connected: bool,
+    call: Call,
 }
 
 #[derive(Default)]
 pub(super) struct Probes {
     open: Slab<Probe>,
     by_key: BTreeMap<TaskKey, Key>,
+    callers: Callers,
 }
 
 impl Probes {
+    /// Checks by https believe the CAs of a file too, from now on.
+    pub(super) fn believe(&mut self, file: PathBuf) {
+        self.callers.believe(file);
+    }
+
     pub(super) fn begin(
         &mut self,
         key: TaskKey,
         addr: SocketAddr,
         request: Vec<u8>,
+        secure: Option<&Secure>,
         registry: &Registry,
         out: &mut Vec<ClientInput>,
     ) {
         self.end(&key);
-        let failed = |e: std::io::Error| ProbeEvent::Closed(os::error_text(&e));
-        let stream = match TcpStream::connect(addr) {
-            Ok(stream) => stream,
-            Err(e) => return out.push(ClientInput::Probe(key, failed(e))),
+        let session = secure.map(|s| self.callers.session(&s.name, s.anyone, "")).transpose();
+        let call = session.and_then(|session| {
+            Call::begin(addr, session, request).map_err(|e| os::error_text(&e))
+        });
+        let call = match call {
+            Ok(call) => call,
+            Err(why) => return out.push(ClientInput::Probe(key, ProbeEvent::Closed(why))),
         };
-        let probe = Probe { key: key.clone(), stream, out: request, connected: false };
-        let at = self.open.insert(probe);
+        let at = self.open.insert(Probe { key: key.clone(), call });
         let Some(probe) = self.open.get_mut(at) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(e) = registry.register(&mut probe.stream, token(at), interest) {
+        if let Err(e) = probe.call.register(registry, tokens::of(tokens::PROBES, at)) {
             self.open.remove(at);
-            return out.push(ClientInput::Probe(key, failed(e)));
+            let closed = ProbeEvent::Closed(os::error_text(&e));
+            return out.push(ClientInput::Probe(key, closed));
         }
         self.by_key.insert(key, at);
     }
@@ -62,65 +70,23 @@ impl Probes {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let Some(at) = self.open.key_at(index) else { return };
         let Some(probe) = self.open.get_mut(at) else { return };
-        let closed = match probe.go_on(out) {
-            Ok(open) => (!open).then(String::new),
-            Err(e) => Some(os::error_text(&e)),
+        let key = probe.key.clone();
+        let mut heard = Vec::new();
+        let next = probe.call.go_on(&mut heard);
+        out.extend(heard.into_iter().map(|heard| {
+            let event = match heard {
+                Heard::Connected => ProbeEvent::Connected,
+                Heard::Data(bytes) => ProbeEvent::Data(bytes),
+            };
+            ClientInput::Probe(key.clone(), event)
+        }));
+        let text = match next {
+            // A flood is left in the socket: the machine has seen enough long before.
+            Ok(Next::Wait | Next::More) => return,
+            Ok(Next::Closed) => String::new(),
+            Err(e) => os::error_text(&e),
         };
-        if let Some(text) = closed {
-            let key = probe.key.clone();
-            self.end(&key);
-            out.push(ClientInput::Probe(key, ProbeEvent::Closed(text)));
-        }
+        self.end(&key);
+        out.push(ClientInput::Probe(key, ProbeEvent::Closed(text)));
     }
-}
-
-impl Probe {
-    /// False where the other side has closed.
-    fn go_on(&mut self, out: &mut Vec<ClientInput>) -> std::io::Result<bool> {
-        if let Some(e) = self.stream.take_error()? {
-            return Err(e);
-        }
-        if !self.connected {
-            match self.stream.peer_addr() {
-                Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::NotConnected => return Ok(true),
-                Err(e) => return Err(e),
-            }
-        }
-        while !self.out.is_empty() {
-            match self.stream.write(&self.out) {
-                Ok(n) => drop(self.out.drain(..n)),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        if !std::mem::replace(&mut self.connected, true) {
-            out.push(ClientInput::Probe(self.key.clone(), ProbeEvent::Connected));
-        }
-        let mut buf = [0; 4096];
-        // A flood is left in the socket: the machine has seen enough long before.
-        for _ in 0..READS_MAX {
-            match self.stream.read(&mut buf) {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    let bytes = buf.get(..n).unwrap_or_default().to_vec();
-                    out.push(ClientInput::Probe(self.key.clone(), ProbeEvent::Data(bytes)));
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// Reads at a time. More than head and body of an answer are allowed to have.
-const READS_MAX: usize = 8;
-/// Tokens of probes lie above those of links.
-pub(super) const PROBES: usize = 1 << 51;
-
-fn token(key: Key) -> Token {
-    Token(PROBES | key.index as usize)
 }

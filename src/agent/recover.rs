@@ -4,7 +4,6 @@
 //! lost servers had acknowledged and this one does not have is gone, and where some of them are
 //! still at work, there are two clusters afterwards: nothing but the operator can know.
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +11,7 @@ use std::path::Path;
 use super::consensus::{Consensus, peer_id};
 use crate::os::{clock, fs};
 use crate::raft::{MEMBERS_MAX, Member, Members, PeerId};
+use crate::stdx::BTreeSet;
 use crate::stdx::json::{self, records};
 use crate::store::{Store, StoreError};
 
@@ -70,6 +70,18 @@ fn write(store: &mut Store, term: u64, members: &Members) -> Result<(), StoreErr
     Consensus::put_members(&mut batch, members)?;
     batch.commit()?;
     Ok(())
+}
+
+/// What went wrong with a store, and what its operator can do about it.
+pub(super) fn advice(e: &StoreError, data_dir: &Path) -> String {
+    let StoreError::Damaged(_) = e else { return e.to_string() };
+    format!(
+        "{e}. What is in {} cannot be used. Move that directory away and start again: this server \
+         will join the others anew and is sent their state (`vardo operator raft remove-peer` then \
+         lets its old id go). A server without others begins empty: `vardo operator snapshot \
+         restore` brings the last snapshot back",
+        data_dir.display()
+    )
 }
 
 fn at(path: &Path, why: &dyn std::fmt::Display) -> String {

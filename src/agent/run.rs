@@ -11,15 +11,20 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll};
 
 use super::core::Core;
-use super::front::{CONNS, Front, LISTENERS, LISTENERS_MAX, TOKEN_SIGNALS};
-use super::probes::PROBES;
+use super::front::Front;
+use super::names::Names;
 use super::relay;
-use super::tasks::{TALKS, Tasks};
+use super::secured::Secured;
+use super::tasks::Tasks;
+use super::tokens::{
+    self, CONNS, EXECS, FETCHES, LINK_LISTENERS, LINK_LISTENERS_MAX, LINKS, LISTENERS,
+    LISTENERS_MAX, NAMES, PROBES, REGIONS, TALKS,
+};
 use super::transfer;
-use super::wires::{LINK_LISTENERS, LINK_LISTENERS_MAX, LINKS, Wires};
+use super::wires::Wires;
 use crate::client::ClientInput;
 use crate::limits::{EVENTS_PER_POLL, GATHER_ROUNDS, LATE_TURN_NS, WORK_NS, WORK_SHARE};
 use crate::link::Event as LinkEvent;
@@ -44,6 +49,7 @@ pub(super) struct Loop {
     pub(super) signals: Signals,
     pub(super) front: Front,
     pub(super) wires: Wires,
+    pub(super) names: Names,
     /// Links that may hold more than was read of them.
     pub(super) unread: Vec<Key>,
     pub(super) core: Core,
@@ -72,7 +78,7 @@ impl Loop {
     pub(super) fn register(&mut self) -> std::io::Result<()> {
         let registry = self.poll.registry();
         let fd = self.signals.as_raw_fd();
-        registry.register(&mut SourceFd(&fd), TOKEN_SIGNALS, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&fd), tokens::SIGNALS, Interest::READABLE)?;
         self.wires.register(registry)?;
         self.front.register(registry)
     }
@@ -101,8 +107,9 @@ impl Loop {
                 Err(e) => return End::Store(e),
             }
             let took = clock::mono_ns().saturating_sub(now.mono_ns);
-            self.front.meters.turn_ends(took);
+            self.front.meters.turn_ends(took, &mut self.core);
             self.core.turn_took(took);
+            self.front.events.turn_ends(took);
             if took > LATE_TURN_NS {
                 log::warn!("a turn of the loop took {} ms", took / 1_000_000);
             }
@@ -111,7 +118,8 @@ impl Loop {
 
     /// How long the poll may wait.
     fn patience(&self, now: Now) -> Option<Duration> {
-        if self.front.has_runnable() || self.core.has_runnable() || !self.unread.is_empty() {
+        let runnable = self.front.has_runnable() || self.core.has_runnable();
+        if runnable || !self.unread.is_empty() || !self.tasks.removals.is_empty() {
             return Some(Duration::ZERO);
         }
         let due = [self.front.deadline(), self.core.deadline(now), self.front.parked_until()];
@@ -161,9 +169,9 @@ impl Loop {
         // Links before clients: a heartbeat must not wait behind a crowd.
         let mut links = std::mem::take(&mut self.unread);
         for event in events {
-            let Token(token) = event.token();
-            if token & LINKS != 0 {
-                let index = u32::try_from(token & !LINKS).unwrap_or(u32::MAX);
+            let (kind, at) = tokens::parts(event.token());
+            if kind == LINKS {
+                let index = u32::try_from(at).unwrap_or(u32::MAX);
                 let Some(key) = self.core.mesh.key_at(index) else { continue };
                 if event.is_writable() {
                     self.wires.send(key, now, &mut self.core.mesh);
@@ -171,10 +179,10 @@ impl Loop {
                 if !links.contains(&key) {
                     links.push(key);
                 }
-            } else if (LINK_LISTENERS..=LINK_LISTENERS_MAX).contains(&token) {
+            } else if kind == 0 && (LINK_LISTENERS..=LINK_LISTENERS_MAX).contains(&at) {
                 let Core { mesh, entropy, .. } = &mut self.core;
-                let (at, registry) = (token - LINK_LISTENERS, self.poll.registry());
-                self.wires.accept(at, now, mesh, &mut **entropy, registry);
+                let registry = self.poll.registry();
+                self.wires.accept(at - LINK_LISTENERS, now, mesh, &mut **entropy, registry);
             }
         }
         for key in links {
@@ -190,29 +198,38 @@ impl Loop {
         }
         lost_links(&mut self.front, &mut self.core, now, reader);
         for event in events {
-            let Token(token) = event.token();
-            if token & LINKS != 0 {
-            } else if token & CONNS != 0 {
-                let hung_up = event.is_read_closed() || event.is_error();
-                let readable = event.is_readable() || hung_up;
-                let at = token & !CONNS;
-                self.front.ready(at, readable, hung_up, now, reader, &mut self.core);
-            } else if token & PROBES != 0 {
-                self.tasks.probes.ready(token & !PROBES, inputs);
-            } else if token & TALKS != 0 {
-                self.tasks.ready(token & !TALKS, inputs);
-            } else if event.token() == TOKEN_SIGNALS {
-                signalled = true;
-            } else if token <= LISTENERS_MAX {
-                self.front.accept(token - LISTENERS, now, self.poll.registry());
+            match tokens::parts(event.token()) {
+                (EXECS, at) => self.front.exec_ready(at, now, &mut self.core),
+                (CONNS, at) => {
+                    let hung_up = event.is_read_closed() || event.is_error();
+                    let readable = event.is_readable() || hung_up;
+                    self.front.ready(at, readable, hung_up, now, reader, &mut self.core);
+                }
+                (PROBES, at) => self.tasks.probes.ready(at, inputs),
+                (REGIONS, at) => self.front.region_ready(at, now, reader, &mut self.core),
+                (NAMES, at) => {
+                    let Core { resolver, entropy, .. } = &mut self.core;
+                    self.names.ready(at, resolver, now, &mut **entropy);
+                }
+                (FETCHES, at) => {
+                    if let Some(at) = self.front.fetches.key_at(at) {
+                        self.front.fetches.ready(at);
+                    }
+                }
+                (TALKS, at) => self.tasks.ready(at, inputs),
+                _ if event.token() == tokens::SIGNALS => signalled = true,
+                (0, at) if at <= LISTENERS_MAX => {
+                    self.front.accept(at - LISTENERS, now, self.poll.registry());
+                }
+                _ => {}
             }
         }
         drop(snap);
-        Ok(signalled && self.signals())
+        Ok(signalled && self.signals(inputs))
     }
 
     /// True for those that end the agent.
-    fn signals(&mut self) -> bool {
+    fn signals(&mut self, inputs: &mut Vec<ClientInput>) -> bool {
         let mut ended = false;
         while let Ok(Some(signal)) = self.signals.next() {
             match signal {
@@ -221,6 +238,7 @@ impl Loop {
                     // An executor's end shows on its conversation; here it is only buried.
                     for child in spawn::reap() {
                         log::debug!("child {} ended", child.pid);
+                        self.tasks.plugins.ended(child, inputs);
                     }
                 }
                 libc::SIGINT | libc::SIGTERM => {
@@ -242,11 +260,22 @@ impl Loop {
     }
 
     /// Takes over what can change while the agent runs: log level, answer headers, connection
-    /// limit. The rest needs a restart. A configuration that does not load changes nothing.
+    /// limit, and how connections that are made from now on are encrypted. The rest needs a
+    /// restart. A configuration that does not load, or names certificates that do not, changes
+    /// nothing.
     fn reload(&mut self) {
-        match (self.reload)() {
-            Ok(config) => {
+        let read = (self.reload)().and_then(|c| Ok((Secured::read(&c)?, c)));
+        match read {
+            Ok((secured, config)) => {
                 log::info!("the configuration was read again");
+                self.front.secure(secured.http);
+                self.front.regions.secure(secured.regions);
+                self.wires.secure(secured.links);
+                self.core.info.log_file.clone_from(&config.log_to.path);
+                self.core.replicas.token.clone_from(&config.acl_replication_token);
+                self.core.set_workers(config.server.workers, clock::now());
+                self.tasks.probes.believe(config.tls.ca.clone());
+                self.core.mesh.set_roles(config.tls.rpc && config.tls.verify_names);
                 self.front.configure(
                     config.response_headers.clone(),
                     u32::try_from(config.http_max_conns_per_client).unwrap_or(u32::MAX),
@@ -269,6 +298,7 @@ impl Loop {
         self.front.expire(now, reader, &mut self.core, self.poll.registry());
         self.front.work(now, reader, &mut self.core);
         self.front.settle(now, reader, &mut self.core);
+        self.core.tend_keys(now);
         let until = if self.core.has_writers() {
             let begun = clock::mono_ns();
             begun.saturating_add(begun.saturating_sub(now.mono_ns) / WORK_SHARE)
@@ -280,6 +310,8 @@ impl Loop {
                 break;
             }
         }
+        let writes = self.core.has_writers();
+        self.front.tell_some(now, writes, reader, &mut self.core);
         for (conn, form, prometheus) in std::mem::take(&mut self.core.metrics_due) {
             let answer = self.front.metrics(prometheus, now, reader, &mut self.core);
             self.front.answer(conn, form, answer, &self.core.info);
@@ -294,8 +326,12 @@ impl Loop {
 
     /// Makes the turn durable and lets out what waited for that.
     fn commit(&mut self, now: Now) -> Result<(), StoreError> {
-        let restored = self.core.restore(now, &mut self.store)?;
-        self.front.touched(&restored);
+        self.core.tend_states(now, &mut self.store)?;
+        self.core.tend_snapshots(now, &mut self.store)?;
+        self.core.tend_digests(now, &mut self.store)?;
+        if let Some(saved) = self.core.tend_saves(now, &mut self.store)? {
+            self.front.send_saved(saved, now, &mut self.core);
+        }
         self.core.prepare(now, &self.store)?;
         self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
         let begun = self.core.has_local_writes().then(clock::mono_ns);
@@ -305,11 +341,12 @@ impl Loop {
             self.front.meters.committed(took, done.applied);
         }
         self.front.touched(&done.touched);
-        self.front.changed(done.touched.changes);
+        self.front.changed(now, done.touched.changes);
         let mut inputs = Vec::new();
         for effect in done.effects {
             self.tasks.run(effect, self.poll.registry(), &mut inputs);
         }
+        self.tasks.removals.work(&mut inputs);
         self.feed(now, &mut inputs);
         if !done.answers.is_empty() {
             let snap = self.store.snap()?;
@@ -318,7 +355,10 @@ impl Loop {
                 self.front.resume(ready.conn, now, snap.reader(), &mut self.core);
             }
         }
-        self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
+        let registry = self.poll.registry();
+        self.wires.flush(now, &mut self.core.mesh, registry);
+        let Core { resolver, entropy, .. } = &mut self.core;
+        self.names.flush(resolver, now, &mut **entropy, registry);
         Ok(())
     }
 }
@@ -339,7 +379,10 @@ fn stream(
     reader: Reader<'_>,
 ) {
     let LinkEvent::Opened(stream, what) = event else {
-        if core.remote_event(now, key, event) || core.state_event(now, reader, key, event) {
+        if core.remote_event(now, key, event)
+            || core.state_event(now, reader, key, event)
+            || core.replica_event(now, reader, key, event)
+        {
             return;
         }
         front.stream_event(key, event, now, reader, core);
@@ -349,6 +392,7 @@ fn stream(
     let taken = match words.bytes() {
         Some(relay::HTTP) => front.stream_opened(key, *stream, &mut words, now),
         Some(transfer::STATE) => core.state_opened(key, *stream, &mut words),
+        Some(transfer::KEEP) => core.keep_opened(key, *stream, &mut words),
         _ => None,
     };
     if taken.is_none()

@@ -10,7 +10,9 @@ use crate::http::reply::{Head, Length};
 use crate::http::{Method, Request};
 use crate::limits::GZIP_BYTES_MIN;
 use crate::routes::answer::JSON;
-use crate::routes::{self, Access, AgentInfo, Answer, Body, Ctx, Outcome, Params, dispatch};
+use crate::routes::{
+    self, Access, AgentInfo, Answer, Body, Ctx, Document, Outcome, Params, dispatch,
+};
 use crate::stdx::{Entropy, Now, json};
 use crate::store::Reader;
 
@@ -70,6 +72,7 @@ pub(super) fn judge(
     entropy: &mut dyn Entropy,
     req: &Request,
     form: &mut Form,
+    fetched: &[Document],
 ) -> (Verdict, Params) {
     if let Some(answer) = before_routing(req) {
         return (Verdict::Answer(answer), Params::default());
@@ -83,7 +86,7 @@ pub(super) fn judge(
         }
     };
     form.pretty = params.pretty;
-    let verdict = run(now, reader, info, entropy, req, &params);
+    let verdict = run(now, reader, info, entropy, req, &params, fetched);
     let verdict = match verdict {
         Verdict::Answer(a)
             if params.index > 0
@@ -110,7 +113,18 @@ pub(super) fn vouch(
         Err(e) => return Some(e.into()),
     };
     let (params, access) = (&params, Access::default());
-    routes::vouch(&mut Ctx { now, reader, agent: info, entropy, req, params, rest: "", access })
+    let (rest, fetched) = ("", &[][..]);
+    routes::vouch(&mut Ctx {
+        now,
+        reader,
+        agent: info,
+        entropy,
+        req,
+        params,
+        rest,
+        access,
+        fetched,
+    })
 }
 
 /// Runs a request that has been looked at before; the answer to a query is always an answer here.
@@ -121,12 +135,13 @@ pub(super) fn run(
     entropy: &mut dyn Entropy,
     req: &Request,
     params: &Params,
+    fetched: &[Document],
 ) -> Verdict {
     if !params.region.is_empty() && params.region != info.region {
         return Verdict::Answer(ApiError::failed("No path to region").into());
     }
-    let access = Access::default();
-    let mut ctx = Ctx { now, reader, agent: info, entropy, req, params, rest: "", access };
+    let (access, rest) = (Access::default(), "");
+    let mut ctx = Ctx { now, reader, agent: info, entropy, req, params, rest, access, fetched };
     match dispatch(&mut ctx) {
         Ok(Outcome::Answer(a)) => Verdict::Answer(a),
         Ok(other) => Verdict::Do(other),
@@ -181,6 +196,15 @@ fn preflight(req: &Request, asked: &str) -> Answer {
         }
     }
     Answer { status: 204, headers, bare: true, ..Answer::default() }
+}
+
+/// Whether a page of another site may be the one that wants this, of which whoever has the browser
+/// knows nothing: a session, or a change without a token, for that is not asked for before. With
+/// one, browsers ask first ([`preflight`]), as they do for methods that no form has.
+pub(super) fn is_forged(req: &Request, session: bool) -> bool {
+    let simple = !matches!(req.method, Method::Get | Method::Head | Method::Options);
+    let asked = is_cors(req.path()) && matches!(req.method, Method::Put | Method::Delete);
+    session || (simple && !asked && req.token.is_none())
 }
 
 fn is_cors(path: &str) -> bool {
@@ -255,6 +279,19 @@ pub(super) fn render_stream(
     }
     let answer = Answer { status: 200, content_type: Some(content_type), ..Answer::default() };
     write_head(form, &answer, info, extra, false, Length::Chunks, head);
+}
+
+/// The head of an answer whose body of `bytes` is read as it is sent.
+pub(super) fn render_file(
+    form: Form,
+    answer: &Answer,
+    bytes: u64,
+    info: &AgentInfo,
+    extra: &[(String, String)],
+    head: &mut Vec<u8>,
+) {
+    let length = Length::Known(usize::try_from(bytes).unwrap_or(usize::MAX));
+    write_head(form, answer, info, extra, false, length, head);
 }
 
 /// The head of the event stream, which ends with its connection.

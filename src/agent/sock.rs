@@ -7,14 +7,17 @@ use std::rc::Rc;
 
 use mio::net::TcpStream;
 
+use super::channel::Channel;
 use super::files::OpenStream;
 use super::metrics::Asked;
+use super::restore::Upload;
 use super::serve::Form;
 use super::watch::Place;
+use crate::http::websocket::Decoder;
 use crate::http::{Conn, Request};
 use crate::limits::{OUT_BYTES_MAX, OUT_INLINE_MAX};
 use crate::link::StreamId;
-use crate::routes::Body;
+use crate::routes::{Body, Then, is_upload};
 use crate::server::events::Subscriber;
 use crate::stdx::Now;
 use crate::stdx::slab::Key;
@@ -36,10 +39,20 @@ pub(super) enum State {
     Reading(u64),
     /// Nobody leads: it waits for someone to.
     Parked,
+    /// A document that its answer needs is being fetched.
+    Fetching,
     /// Another agent answers it.
     Relayed(Box<Relayed>),
+    /// The body of its request goes into a file.
+    Uploading(Box<Upload>),
+    /// Another region answers it.
+    Region(Key),
     /// Frames or a large file are being sent.
     Streaming(Box<Streamed>),
+    /// A WebSocket whose first message is to bring the token.
+    Greeting(Box<(Form, Request)>),
+    /// Runs a command in a task.
+    Exec(Key),
     /// Reads the event stream.
     Events(Box<Subscriber>),
     /// Refused: what the peer still sends, up to so many bytes, is thrown away.
@@ -51,6 +64,10 @@ pub(super) enum State {
 pub(super) struct Streamed {
     pub(super) stream: OpenStream,
     pub(super) form: Form,
+    /// Its length is not known before its end.
+    pub(super) chunked: bool,
+    /// A timer will look at it again.
+    pub(super) timed: bool,
 }
 
 /// A request that another agent answers.
@@ -63,6 +80,8 @@ pub(super) struct Relayed {
     pub(super) rest: Vec<u8>,
     /// To be asked again elsewhere if that agent goes; a read of which nothing came yet.
     pub(super) request: Option<Box<Request>>,
+    /// The answer is not for the client: what is made of it, and what came of it.
+    pub(super) then: Option<(Then, Vec<u8>)>,
     /// Something of the answer has come.
     pub(super) begun: bool,
     /// Bytes that came and are not granted again, as the client has not taken them.
@@ -70,9 +89,8 @@ pub(super) struct Relayed {
 }
 
 /// What a connection runs over.
-#[derive(Debug)]
 pub(super) enum Via {
-    Socket(TcpStream),
+    Socket(Channel),
     /// A stream of a link: one request of another agent's client, which came over so many agents.
     Link {
         link: Key,
@@ -87,11 +105,31 @@ impl Via {
     pub(super) fn is_link(&self) -> bool {
         matches!(self, Self::Link { .. })
     }
+
+    /// Bytes of the application may be sent.
+    pub(super) fn is_ready(&self) -> bool {
+        match self {
+            Self::Socket(channel) => channel.is_ready(),
+            Self::Link { .. } => true,
+        }
+    }
+
+    /// Nothing waits below for the socket.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Socket(channel) => channel.is_empty(),
+            Self::Link { .. } => true,
+        }
+    }
 }
 
 pub(super) struct Sock {
     pub(super) via: Via,
     pub(super) conn: Conn,
+    /// Reads what comes since the connection went on as a WebSocket.
+    pub(super) ws: Option<Box<Decoder>>,
+    /// Bytes of a WebSocket that came over a link and are not granted again.
+    pub(super) owed: usize,
     pub(super) state: State,
     /// Of the client; `None` over a link.
     pub(super) ip: Option<IpAddr>,
@@ -102,6 +140,8 @@ pub(super) struct Sock {
     pub(super) linger: bool,
     /// The socket may hold bytes that no new event will tell of.
     pub(super) unread: bool,
+    /// What a stream that runs was asked by: whether its caller still may is looked at again.
+    pub(super) guard: Option<Box<Request>>,
     /// The loop will come back to it without a new event.
     pub(super) runnable: bool,
     /// Ends a slow sender, or a reader that takes nothing.
@@ -113,21 +153,34 @@ pub(super) struct Sock {
 }
 
 impl Sock {
+    /// An answer that goes on: read as it is sent, or by another agent; or a command.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.state, State::Streaming(_) | State::Relayed(_) | State::Exec(_))
+    }
+
     pub(super) fn new(via: Via, ip: Option<IpAddr>, now: Now) -> Self {
         Self {
             via,
-            conn: Conn::new(),
+            conn: Conn::with_uploads(is_upload),
+            ws: None,
+            owed: 0,
             state: State::Idle,
             ip,
             out: Out::default(),
             closing: false,
             unread: false,
+            guard: None,
             linger: false,
             runnable: false,
             timer: None,
             progress_ns: now.mono_ns,
             asked: None,
         }
+    }
+
+    /// All that was to be sent has left.
+    pub(super) fn is_sent(&self) -> bool {
+        self.out.is_empty() && self.via.is_empty()
     }
 }
 

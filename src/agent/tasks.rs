@@ -1,18 +1,25 @@
 //! The node's effects, carried out: directories, executors, and what executors say.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 use mio::net::UnixStream;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 
+use super::plugins::Plugins;
 use super::probes::Probes;
+use super::removals::{Removals, Then};
+use super::tokens;
 use crate::client::exec_proto::{
     ExecutorCmd, ExecutorEvent, Handle, Lines, PROTO_RUN, StartSpec, write_line,
 };
-use crate::client::{AllocDirSpec, ClientEffect, ClientInput, TaskKey};
+use crate::client::{
+    AllocDirSpec, ClientEffect, ClientInput, Inquiry, PlacedFile, TaskKey, Told, VolumeWork,
+};
+use crate::limits::TEMPLATE_FILE_MAX;
+use crate::os::beneath::{self, Root};
 use crate::os::{self, spawn};
+use crate::stdx::BTreeMap;
 use crate::stdx::slab::{Key, Slab};
 
 /// One conversation with an executor.
@@ -34,7 +41,11 @@ struct Talk {
 pub(super) struct Tasks {
     talks: Slab<Talk>,
     by_task: BTreeMap<TaskKey, Key>,
+    /// Tasks whose files could not be written just now, and why.
+    unplaced: BTreeMap<TaskKey, String>,
     pub(super) probes: Probes,
+    pub(super) plugins: Plugins,
+    pub(super) removals: Removals,
 }
 
 impl Tasks {
@@ -50,26 +61,49 @@ impl Tasks {
                 let result = build_dirs(&spec).map_err(|e| os::error_text(&e));
                 out.push(ClientInput::DirBuilt(spec.alloc, result));
             }
-            ClientEffect::Start(task, spec) => self.start(task, &spec, registry, out),
+            ClientEffect::Start(task, spec) => match self.unplaced.remove(&task) {
+                Some(why) => {
+                    let error = format!("its files cannot be written: {why}");
+                    out.push(ClientInput::Executor(task, ExecutorEvent::StartFailed { error }));
+                }
+                None => self.start(task, &spec, registry, out),
+            },
             ClientEffect::Adopt(task, handle) => match spawn::adopt(&handle) {
                 Ok(stream) => self.open(task, handle, stream, registry, out),
                 Err(event) => out.push(ClientInput::Executor(task, event)),
             },
             ClientEffect::Executor(task, command) => self.tell(&task, &command, out),
             ClientEffect::RemoveTree { path, alloc } => {
-                if let Err(e) = os::fs::remove_tree(Path::new(&path)) {
-                    log::warn!("{path} could not be removed: {e}");
-                }
-                out.extend(alloc.map(ClientInput::Removed));
+                self.removals.push(path, alloc.map_or(Then::Nobody, Then::Alloc));
             }
-            ClientEffect::Probe { key, addr, request } => {
-                self.probes.begin(key, addr, request, registry, out);
+            ClientEffect::Volume(token, VolumeWork::Remove { path }) => {
+                self.removals.push(path, Then::Volume(token));
+            }
+            ClientEffect::Probe { key, addr, request, secure } => {
+                self.probes.begin(key, addr, request, secure.as_ref(), registry, out);
             }
             ClientEffect::ProbeEnd(key) => self.probes.end(&key),
+            ClientEffect::Place(task, files) => {
+                let result = files.iter().try_for_each(place);
+                let result = result.map_err(|e| os::error_text(&e));
+                match &result {
+                    Ok(()) => self.unplaced.remove(&task),
+                    Err(text) => self.unplaced.insert(task.clone(), text.clone()),
+                };
+                out.push(ClientInput::Placed(task, result));
+            }
+            ClientEffect::Fetch(task, spec) => self.plugins.fetch(task, &spec, out),
+            ClientEffect::FetchEnd(task) => self.plugins.fetch_end(&task),
+            ClientEffect::Ask(id, Inquiry::File { root, path }) => {
+                out.push(ClientInput::Told(id, Some(read(&root, &path))));
+            }
+            ClientEffect::Volume(token, work) => out.extend(self.plugins.run(token, work)),
             // The core keeps these for itself.
             ClientEffect::Register(..)
             | ClientEffect::Heartbeat
             | ClientEffect::Update(_)
+            | ClientEffect::Ask(..)
+            | ClientEffect::Unask(_)
             | ClientEffect::LocalPut(..)
             | ClientEffect::LocalDelete(_)
             | ClientEffect::Reply(..) => {}
@@ -126,7 +160,9 @@ impl Tasks {
         let key = self.talks.insert(talk);
         let Some(talk) = self.talks.get_mut(key) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(e) = registry.register(&mut talk.stream, token(key), interest) {
+        if let Err(e) =
+            registry.register(&mut talk.stream, tokens::of(tokens::TALKS, key), interest)
+        {
             self.talks.remove(key);
             let reason = os::error_text(&e);
             out.push(ClientInput::Executor(task, ExecutorEvent::Lost { reason }));
@@ -227,6 +263,7 @@ impl Talk {
             ExecutorEvent::Signaled { .. }
             | ExecutorEvent::Stats { .. }
             | ExecutorEvent::Ran { .. }
+            | ExecutorEvent::Attached
             | ExecutorEvent::Lost { .. } => {}
         }
         out.push(ClientInput::Executor(self.task.clone(), event));
@@ -255,6 +292,40 @@ fn not_run(task: TaskKey, id: &str, why: &str) -> ClientInput {
     ClientInput::Executor(task, ExecutorEvent::Ran { id, code: 0, output: String::new(), error })
 }
 
+/// Writes one file of a task, within the task's own directory.
+fn place(file: &PlacedFile) -> std::io::Result<()> {
+    let ids = match file.user.as_str() {
+        "" => None,
+        name => os::task::user_ids(name),
+    };
+    let (user, group) = ids.unzip();
+    let owner = (file.owner.0.or(user), file.owner.1.or(group));
+    Root::open(Path::new(&file.root))?.place(&file.path, &file.bytes, file.mode, owner)
+}
+
+/// A file of a task that its templates read.
+fn read(root: &str, path: &str) -> Told {
+    let bytes = Root::open(Path::new(root)).and_then(|root| {
+        let found = root.find(path)?;
+        let size = usize::try_from(found.meta.len()).unwrap_or(usize::MAX);
+        if size > TEMPLATE_FILE_MAX {
+            let text = format!("it is larger than {TEMPLATE_FILE_MAX} bytes");
+            return Err(std::io::Error::other(text));
+        }
+        let mut bytes = vec![0; size];
+        let count = beneath::read_at(&found.open()?, 0, &mut bytes)?;
+        bytes.truncate(count);
+        Ok(bytes)
+    });
+    let (status, body) = match bytes {
+        Ok(bytes) => (200, bytes),
+        Err(e) if e.kind() == ErrorKind::NotFound => (404, Vec::new()),
+        Err(e) if beneath::is_escape(&e) => (400, b"it leads out of the task's directory".to_vec()),
+        Err(e) => (400, os::error_text(&e).into_bytes()),
+    };
+    Told { status, index: 0, body }
+}
+
 /// Directories in their order, with exactly their modes, and files.
 fn build_dirs(spec: &AllocDirSpec) -> std::io::Result<()> {
     let root = Path::new(&spec.root);
@@ -262,17 +333,13 @@ fn build_dirs(spec: &AllocDirSpec) -> std::io::Result<()> {
     for (dir, mode) in &spec.dirs {
         os::fs::make_dir(&root.join(dir), *mode)?;
     }
+    for (link, target) in &spec.links {
+        os::fs::link(&root.join(link), Path::new(target))?;
+    }
     for (file, mode, bytes) in &spec.files {
         os::fs::write_atomic(&root.join(file), bytes, *mode)?;
     }
     Ok(())
-}
-
-/// Tokens of conversations lie above those of connections.
-pub(super) const TALKS: usize = 1 << 49;
-
-fn token(key: Key) -> Token {
-    Token(TALKS | key.index as usize)
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! and a timer in the wheel. Nothing is woken from inside apply: [`Watches::touched`] only marks,
 //! and the loop serves marked queries after the commit, within its budget.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::serve::Form;
 use crate::http::Request;
 use crate::routes::{Params, Watch};
 use crate::stdx::slab::{Key, Slab};
+use crate::stdx::{BTreeMap, BTreeSet};
 use crate::store::{Table, Touched};
 
 /// One question with all who wait for its answer.

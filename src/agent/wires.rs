@@ -1,21 +1,35 @@
 //! The sockets of links: called and calling, read and written. What the bytes mean is the mesh's
 //! business.
 
-use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
+use super::channel::{Channel, is_later};
 use super::mesh::Mesh;
+use super::tokens;
 use crate::limits::{ACCEPTS_PER_TURN, LINK_OUT_BYTES, READ_BYTES};
 use crate::os::net;
 use crate::stdx::slab::Key;
-use crate::stdx::{Entropy, Now};
+use crate::stdx::{BTreeMap, Entropy, Now};
+use crate::tls::{self, Session, is_hello};
+
+/// How links are encrypted: both sides show certificates.
+pub(super) struct Secured {
+    pub(super) server: tls::Server,
+    pub(super) client: tls::Client,
+    /// Links that are not encrypted are taken too.
+    pub(super) upgrade: bool,
+}
 
 struct Wire {
-    stream: TcpStream,
+    channel: Channel,
+    /// The first bytes of a caller who may encrypt or not, until they show which.
+    sniffed: Option<Vec<u8>>,
+    /// The mesh knows the names of the other side.
+    named: bool,
     key: Key,
     out: Vec<u8>,
     /// Bytes of `out` that are sent.
@@ -26,18 +40,26 @@ pub(super) struct Wires {
     listeners: Vec<TcpListener>,
     wires: BTreeMap<u32, Wire>,
     buf: Box<[u8]>,
+    plain: Vec<u8>,
+    secured: Option<Secured>,
 }
 
 impl Wires {
     pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
-        Self { listeners, wires: BTreeMap::new(), buf: Box::default() }
+        let (wires, buf, plain) = (BTreeMap::new(), Box::default(), Vec::new());
+        Self { listeners, wires, buf, plain, secured: None }
+    }
+
+    /// How links are encrypted from now on. Those that are open stay as they are.
+    pub(super) fn secure(&mut self, secured: Option<Secured>) {
+        self.secured = secured;
     }
 
     /// # Errors
     /// Those of the poll.
-    pub(super) fn register(&mut self, registry: &Registry) -> std::io::Result<()> {
+    pub(super) fn register(&mut self, registry: &Registry) -> io::Result<()> {
         for (i, l) in self.listeners.iter_mut().enumerate() {
-            registry.register(l, Token(LINK_LISTENERS + i), Interest::READABLE)?;
+            registry.register(l, Token(tokens::LINK_LISTENERS + i), Interest::READABLE)?;
         }
         Ok(())
     }
@@ -56,7 +78,13 @@ impl Wires {
             match net::accept(listener) {
                 Ok(Some((stream, _))) => {
                     if let Some(key) = mesh.accepted(now, entropy) {
-                        self.take(key, stream, now, mesh, registry);
+                        let upgrade = self.secured.as_ref().is_some_and(|s| s.upgrade);
+                        let tls = match &self.secured {
+                            Some(s) if !upgrade => Some(Session::accepted(&s.server)),
+                            _ => None,
+                        };
+                        let sniffed = upgrade.then(Vec::new);
+                        self.take(key, stream, (tls, sniffed), now, mesh, registry);
                     }
                 }
                 Ok(None) => return,
@@ -69,17 +97,27 @@ impl Wires {
         &mut self,
         key: Key,
         mut stream: TcpStream,
+        (tls, sniffed): (Option<Result<Session, tls::Fault>>, Option<Vec<u8>>),
         now: Now,
         mesh: &mut Mesh,
         registry: &Registry,
     ) {
-        let token = Token(LINKS | key.index as usize);
+        let token = tokens::of(tokens::LINKS, key);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(e) = registry.register(&mut stream, token, interest) {
             log::warn!("a link could not be watched: {e}");
             return mesh.close(key, now);
         }
-        self.wires.insert(key.index, Wire { stream, key, out: Vec::new(), sent: 0 });
+        let tls = match tls.transpose() {
+            Ok(tls) => tls,
+            Err(e) => {
+                log::error!("a link could not be encrypted: {e}");
+                return mesh.close(key, now);
+            }
+        };
+        let channel = Channel::new(stream, tls);
+        let wire = Wire { channel, sniffed, named: false, key, out: Vec::new(), sent: 0 };
+        self.wires.insert(key.index, wire);
     }
 
     /// Reads all there is, up to a bound, and hands it to the mesh. True where more may be there.
@@ -91,15 +129,26 @@ impl Wires {
             return false;
         };
         loop {
-            match wire.stream.read(&mut self.buf) {
-                Ok(0) => break,
-                Ok(n) => {
-                    mesh.feed(key, self.buf.get(..n).unwrap_or_default(), now);
-                    return n == self.buf.len();
+            match wire.read(&mut self.buf, &mut self.plain, self.secured.as_ref()) {
+                Ok((0, _)) => break,
+                Ok((n, bytes)) => {
+                    if wire.channel.is_secured() && wire.channel.is_ready() && !wire.named {
+                        wire.named = true;
+                        let names = wire.channel.session().map(Session::peer_names);
+                        mesh.secured(key, names.unwrap_or_default());
+                    }
+                    mesh.feed(key, bytes, now);
+                    return n == READ_BYTES;
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
-                Err(e) if e.kind() == ErrorKind::NotConnected => return false,
+                Err(e) if is_later(&e) => return false,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::InvalidData => {
+                    match mesh.hello(key) {
+                        Some(h) => log::warn!("the link of {} ends: {e}", h.name),
+                        None => log::warn!("a stranger is sent away: {e}"),
+                    }
+                    break;
+                }
                 Err(e) => {
                     log::debug!("a link broke: {e}");
                     break;
@@ -138,7 +187,9 @@ impl Wires {
             Ok(stream) => {
                 // Shows its end at the first read.
                 drop(stream.set_nodelay(true));
-                self.take(key, stream, now, mesh, registry);
+                let called = |s: &Secured| Session::called(&s.client, &address.ip().to_string());
+                let tls = self.secured.as_ref().map(called);
+                self.take(key, stream, (tls, None), now, mesh, registry);
             }
             Err(e) => {
                 log::debug!("{address} cannot be called: {e}");
@@ -150,7 +201,16 @@ impl Wires {
     /// The socket may take more.
     pub(super) fn send(&mut self, key: Key, now: Now, mesh: &mut Mesh) {
         let Some(wire) = self.wires.get_mut(&key.index).filter(|w| w.key == key) else { return };
+        if wire.sniffed.is_some() {
+            return;
+        }
         loop {
+            if wire.channel.push().is_err() {
+                break;
+            }
+            if !wire.channel.is_empty() || !wire.channel.is_ready() {
+                return;
+            }
             if wire.sent == wire.out.len() {
                 wire.out.clear();
                 wire.sent = 0;
@@ -160,11 +220,10 @@ impl Wires {
                     return;
                 }
             }
-            match wire.stream.write(wire.out.get(wire.sent..).unwrap_or_default()) {
+            match wire.channel.write(wire.out.get(wire.sent..).unwrap_or_default()) {
                 Ok(0) => break,
                 Ok(n) => wire.sent += n,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == ErrorKind::NotConnected => return,
+                Err(e) if is_later(&e) => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
@@ -173,8 +232,32 @@ impl Wires {
     }
 }
 
-/// Tokens of the listeners for links.
-pub(super) const LINK_LISTENERS: usize = 16;
-pub(super) const LINK_LISTENERS_MAX: usize = 19;
-/// Tokens of links lie above those of conversations.
-pub(super) const LINKS: usize = 1 << 50;
+impl Wire {
+    /// As [`Channel::read`]; finds out first whether the other side encrypts, where it may choose.
+    fn read<'b>(
+        &mut self,
+        buf: &'b mut [u8],
+        plain: &'b mut Vec<u8>,
+        secured: Option<&Secured>,
+    ) -> io::Result<(usize, &'b [u8])> {
+        let Some(mut begun) = self.sniffed.take() else { return self.channel.read(buf, plain) };
+        let read = self.channel.stream().read(buf);
+        begun.extend_from_slice(buf.get(..*read.as_ref().unwrap_or(&0)).unwrap_or_default());
+        let (n, encrypts) = match (read, is_hello(&begun)) {
+            (Ok(n), Some(encrypts)) if n > 0 => (n, encrypts),
+            (read, _) => {
+                self.sniffed = Some(begun);
+                return read.map(|n| (n, &[][..]));
+            }
+        };
+        if !encrypts {
+            *plain = begun;
+            return Ok((n, plain));
+        }
+        let Some(secured) = secured else { return Err(ErrorKind::ConnectionAborted.into()) };
+        let session = Session::accepted(&secured.server).map_err(io::Error::other)?;
+        self.channel.set_tls(Some(session));
+        self.channel.decrypt(&mut begun, plain)?;
+        Ok((n, plain))
+    }
+}

@@ -9,6 +9,7 @@ mod alloc;
 mod deployment;
 mod error;
 mod eval;
+mod identity;
 mod job;
 mod namespace;
 mod node;
@@ -21,12 +22,14 @@ pub mod status;
 mod stub;
 mod task;
 mod variable;
+mod volume;
 
 pub use acl::*;
 pub use alloc::*;
 pub use deployment::*;
 pub use error::*;
 pub use eval::*;
+pub use identity::*;
 pub use job::*;
 pub use namespace::*;
 pub use node::*;
@@ -38,8 +41,9 @@ pub use service::*;
 pub use stub::*;
 pub use task::*;
 pub use variable::*;
+pub use volume::*;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::stdx::BTreeMap;
 use crate::stdx::json::{Any, Bytes, List, Map, Numbers, Span, Time, is_zero, records};

@@ -77,5 +77,14 @@ pub struct RootKey {
     pub meta: RootKeyMeta,
     /// Ed25519, 32 bytes.
     pub public_key: Bytes,
+    /// Of RSA, the modulus: 256 bytes. Empty while the key has no such half.
+    pub modulus: Bytes,
 }
+}
+
+impl RootKey {
+    /// What its published half signs by.
+    pub fn algorithm(&self) -> &'static str {
+        if self.modulus.0.is_empty() { "EdDSA" } else { "RS256" }
+    }
 }

@@ -15,7 +15,7 @@ pub(super) const TOKEN: &str = "Accessor ID|Secret ID|Name|Type|Global|Create Ti
 const ROLE: &str = "ID|Name|Description|Policies:names|Create Index|Modify Index";
 
 /// Sends an object and shows the one that comes back.
-fn sent(
+pub(super) fn sent(
     session: &mut Session<'_>,
     args: &Args,
     path: &str,
@@ -120,10 +120,6 @@ pub(super) fn token_create(session: &mut Session<'_>, args: &Args) -> Result<i32
 pub(super) fn token_update(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     let path = format!("/v1/acl/token/{}", escape(args.at(0)));
     let mut body = session.get(&path, Query::default(), "Error updating token")?;
-    // What the API prints for none is no duration to it.
-    if let Some(fields) = body.as_object_mut() {
-        fields.retain(|name, value| name != "ExpirationTTL" || value.as_str() != Some(""));
-    }
     token(&mut body, args);
     sent(session, args, &path, &body, ("Error updating token", TOKEN))
 }

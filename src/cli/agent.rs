@@ -1,7 +1,7 @@
 //! `agent` and `version`.
 
 use super::args::{Args, Flag};
-use super::{Session, Stop};
+use super::{Session, Stop, system};
 use crate::agent::config::Config;
 use crate::agent::config_file::FLAGS;
 use crate::{API_VERSION, VERSION};
@@ -10,6 +10,11 @@ use crate::{API_VERSION, VERSION};
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     match Config::load(&args.positionals) {
         Ok(config) => {
+            let dev = args.positionals.iter().any(|a| a.trim_start_matches('-') == "dev");
+            if dev && system::is_terminal() {
+                let next = "in another shell: vardo job init, then vardo job run example.nomad.hcl";
+                session.warn(&format!("==> Next, {next}\n==> Ctrl-C ends this agent"));
+            }
             for warning in config.warnings() {
                 session.warn(&format!("WARNING: {warning}"));
             }
@@ -18,6 +23,12 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
         }
         Err(text) => {
             session.warn(&format!("==> {text}"));
+            if args.positionals.is_empty() {
+                session.warn(
+                    "For a first look: vardo agent -dev; one that keeps its state: vardo agent \
+                     -data-dir /var/lib/vardo; with a service of the system: vardo setup",
+                );
+            }
             Ok(1)
         }
     }

@@ -6,13 +6,10 @@ use super::args::Args;
 use super::find::{self, Found};
 use super::format::{ago, pairs, row, short, table, time};
 use super::http::Query;
+use super::monitor::follow;
 use super::{Session, Stop, failed, format};
-use crate::api::{AllocListStub, Allocation, TaskState};
+use crate::api::{Allocation, TaskState};
 use crate::stdx::json;
-
-/// Columns of a list of allocations.
-pub(super) const COLUMNS: &str = "ID:id|Node ID:id|Task Group|Version=JobVersion\
-    |Desired=DesiredStatus|Status=ClientStatus|Created=CreateTime:ago|Modified=ModifyTime:ago";
 
 /// Shows the allocation that is named.
 pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
@@ -22,13 +19,7 @@ pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop
 
 /// Shows an allocation, or the candidates.
 pub(super) fn show(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
-    let stub = match found {
-        Found::One(stub) => stub,
-        Found::Several(text) => {
-            session.say(&text);
-            return Ok(0);
-        }
-    };
+    let Some(stub) = found.or_candidates(session) else { return Ok(0) };
     let path = format!("/v1/allocation/{}", format::text(&stub, "ID"));
     let wrong = "Error querying allocation";
     let body = session.api.get_raw(&path, Query::default()).map_err(failed(wrong))?;
@@ -71,7 +62,7 @@ pub(super) fn stop(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> 
     let query = Query::default().with("no_shutdown_delay", delay);
     let path = format!("/v1/allocation/{id}/stop");
     let answer = session.put(&path, query, &Value::Null, "Error stopping allocation")?;
-    super::job_change::follow(session, args, format::text(&answer, "EvalID"))
+    follow(session, args, format::text(&answer, "EvalID"))
 }
 
 /// The allocation and the task (empty: all) that a command names.
@@ -98,6 +89,21 @@ pub(super) fn signal(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop
     Ok(0)
 }
 
+/// Holds a task back, or shows whether one is held back.
+pub(super) fn pause(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let (id, task) = chosen(session, args)?;
+    let path = format!("/v1/client/allocation/{id}/pause");
+    if args.on("status") {
+        let query = Query::default().with("task", &task);
+        let answer = session.get(&path, query, "Error getting task schedule state")?;
+        session.say(format::text(&answer, "ScheduleState"));
+        return Ok(0);
+    }
+    let body = json!({ "Task": task, "ScheduleState": args.value("state").unwrap_or("pause") });
+    session.put(&path, Query::default(), &body, "Error setting task schedule state")?;
+    Ok(0)
+}
+
 /// Shows the results of checks.
 pub(super) fn checks(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     let id = find::id(session, &find::ALLOC, args.at(0))?;
@@ -117,33 +123,6 @@ pub(super) fn checks(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop
         }
     }
     Ok(0)
-}
-
-/// The rows of a list of allocations, head first.
-pub(super) fn list_rows(allocs: &[AllocListStub], verbose: bool, now: i64) -> Vec<Vec<String>> {
-    let mut rows = vec![row([
-        "ID",
-        "Node ID",
-        "Task Group",
-        "Version",
-        "Desired",
-        "Status",
-        "Created",
-        "Modified",
-    ])];
-    for a in allocs {
-        rows.push(row([
-            &short(&a.id, verbose),
-            &short(&a.node_id, verbose),
-            &a.task_group,
-            &a.job_version.to_string(),
-            &a.desired_status,
-            &a.client_status,
-            &ago(a.create_time, now),
-            &ago(a.modify_time, now),
-        ]));
-    }
-    rows
 }
 
 fn head(a: &Allocation, version: i64, verbose: bool, now: i64) -> String {

@@ -1,8 +1,6 @@
 //! Flags by Go's rules: one dash or two, `-flag=value` or `-flag value`, flags before positionals.
 
-use std::collections::BTreeMap;
-
-use crate::stdx::parse_bool;
+use crate::stdx::{BTreeMap, parse_bool};
 
 /// A flag of a command.
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,7 @@ const BASH: &str = r#"_vardo() {
     local IFS=$'\n'
     local words=("${COMP_WORDS[@]:1:COMP_CWORD-1}" "${COMP_WORDS[COMP_CWORD]}")
     COMPREPLY=($(vardo completions words -- "${words[@]}" 2>/dev/null))
+    [[ ${#COMPREPLY[@]} == 1 && $COMPREPLY == *= ]] && compopt -o nospace
 }
 complete -o default -F _vardo vardo
 "#;
@@ -125,7 +126,7 @@ mod tests {
         };
         assert_eq!(call(&["al"]), "alloc ");
         assert_eq!(call(&["job", "sta"]), "status start ");
-        assert_eq!(call(&["operator", "raft", "l"]), "list-peers ");
+        assert_eq!(call(&["operator", "raft", "l"]), "list-peers logs ");
         assert_eq!(call(&["alloc", "logs", "-std"]), "-stdout -stderr ");
         assert_eq!(call(&["run", "--check"]), "--check-index= ");
         assert_eq!(call(&["nope", ""]), "");

@@ -6,17 +6,10 @@ use super::args::Args;
 use super::find::{self, Found};
 use super::format::{fields, text};
 use super::http::Query;
-use super::monitor::{Monitor, deployment_text};
-use super::{Session, Stop, failed, job, job_change};
+use super::monitor::{Monitor, deployment_text, follow};
+use super::{Session, Stop, failed, job, lists};
 use crate::api::Deployment;
 use crate::stdx::json::decode;
-
-/// Columns of a list of deployments.
-pub(super) const COLUMNS: &str = "ID:id|Job ID|Job Version|Status|Description=StatusDescription";
-
-/// Columns of a list of evaluations.
-pub(super) const EVAL_COLUMNS: &str = "ID:id|Priority|Triggered By=TriggeredBy|Job ID|Namespace\
-    |Node ID:id|Status|Placement Failures=FailedTGAllocs:any";
 
 /// Lines of an evaluation.
 const EVAL: &str = "ID|Create Time:ago|Modify Time:ago|Status|Status Description|Type\
@@ -26,7 +19,13 @@ const EVAL: &str = "ID|Create Time:ago|Modify Time:ago|Status|Status Description
 /// Shows a deployment, or all.
 pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     if args.at(0).is_empty() {
-        return super::show::list(session, args, "deployments", "/v1/deployments", COLUMNS);
+        return super::show::list(
+            session,
+            args,
+            "deployments",
+            "/v1/deployments",
+            lists::DEPLOYMENTS,
+        );
     }
     let found = find::by_id(session, &find::DEPLOYMENT, args.at(0))?;
     show(session, args, found)
@@ -34,16 +33,12 @@ pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop
 
 /// Shows a deployment, or the candidates.
 pub(super) fn show(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
-    match found {
-        Found::Several(text) => {
-            session.say(&text);
-            Ok(0)
-        }
-        Found::One(d) if args.on("monitor") => {
-            Monitor::new(session, args.on("verbose")).rollout(text(&d, "ID"))
-        }
-        Found::One(d) => print(session, args, &format!("/v1/deployment/{}", text(&d, "ID"))),
+    let Some(deployment) = found.or_candidates(session) else { return Ok(0) };
+    let id = text(&deployment, "ID");
+    if args.on("monitor") {
+        return Monitor::new(session, args.on("verbose")).rollout(id);
     }
+    print(session, args, &format!("/v1/deployment/{id}"))
 }
 
 /// Prints the deployment at a path.
@@ -77,7 +72,7 @@ fn change(
     if !said.is_empty() {
         session.say(&said.replace("{}", &find::quoted(&id, session.look.verbose)));
     }
-    job_change::follow(session, args, text(&answer, "EvalID"))
+    follow(session, args, text(&answer, "EvalID"))
 }
 
 /// Lets canaries take over.
@@ -92,7 +87,7 @@ pub(super) fn promote_id(session: &mut Session<'_>, args: &Args, id: &str) -> Re
     let body = json!({ "DeploymentID": id, "All": groups.is_empty(), "Groups": groups });
     let path = format!("/v1/deployment/promote/{id}");
     let answer = session.put(&path, Query::default(), &body, "Error promoting deployment")?;
-    job_change::follow(session, args, text(&answer, "EvalID"))
+    follow(session, args, text(&answer, "EvalID"))
 }
 
 /// Calls a deployment failed.
@@ -127,15 +122,10 @@ pub(super) fn eval_status(session: &mut Session<'_>, args: &Args) -> Result<i32,
 
 /// Shows an evaluation, or the candidates.
 pub(super) fn show_eval(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
-    let id = match found {
-        Found::One(eval) => text(&eval, "ID").to_owned(),
-        Found::Several(text) => {
-            session.say(&text);
-            return Ok(0);
-        }
-    };
+    let Some(eval) = found.or_candidates(session) else { return Ok(0) };
+    let id = text(&eval, "ID");
     if args.on("monitor") {
-        return Monitor::new(session, args.on("verbose")).evaluation(&id);
+        return Monitor::new(session, args.on("verbose")).evaluation(id);
     }
     let wrong = "Error querying evaluation";
     let path = format!("/v1/evaluation/{id}");

@@ -66,7 +66,7 @@ pub(super) fn eligibility(session: &mut Session<'_>, args: &Args) -> Result<i32,
     let path = format!("/v1/node/{}/eligibility", id);
     let body = json!({ "Eligibility": to });
     session.put(&path, Query::default(), &body, "Error updating scheduling eligibility")?;
-    session.say(&format!("Node \"{}\" scheduling eligibility set: {to}", id));
+    session.say(&format!("Node \"{id}\" scheduling eligibility set: {to} for scheduling"));
     Ok(0)
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::format::{Look, columns, list, short, text};
 use super::http::Query;
-use super::{Session, Stop};
+use super::{Session, Stop, lists};
 
 /// Objects that are found by the beginning of their id.
 pub(super) struct Kind {
@@ -21,7 +21,7 @@ pub(super) const ALLOC: Kind = Kind {
     noun: "allocation",
     path: "/v1/allocations",
     wrong: "Error querying allocation",
-    columns: super::alloc::COLUMNS,
+    columns: lists::ALLOCS,
 };
 pub(super) const NODE: Kind = Kind {
     noun: "node",
@@ -40,7 +40,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     noun: "deployment",
     path: "/v1/deployments",
     wrong: "Error querying deployment",
-    columns: super::deployment::COLUMNS,
+    columns: lists::DEPLOYMENTS,
 };
 
 /// The object, or the text that names the candidates of an ambiguous prefix.
@@ -50,6 +50,17 @@ pub(super) enum Found {
 }
 
 impl Found {
+    /// The object; the candidates are shown.
+    pub(super) fn or_candidates(self, session: &mut Session<'_>) -> Option<Value> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::Several(text) => {
+                session.say(&text);
+                None
+            }
+        }
+    }
+
     /// The object; the candidates are an error.
     pub(super) fn only(self) -> Result<Value, Stop> {
         match self {
@@ -75,7 +86,7 @@ pub(super) fn job_or_none(session: &Session<'_>, id: &str) -> Result<Option<Foun
         [] => None,
         [job] => Some(Found::One(job.clone())),
         _ => {
-            let rows = super::job_status::list_rows(session, jobs);
+            let rows = lists::jobs(session, jobs);
             Some(several("job", &super::format::table(&rows)))
         }
     })
@@ -126,14 +137,19 @@ pub(super) fn id(session: &Session<'_>, kind: &Kind, id: &str) -> Result<String,
     by_id(session, kind, id)?.only().map(|v| text(&v, "ID").to_owned())
 }
 
-/// An allocation of a job: one that runs, else the newest.
-pub(super) fn alloc_of_job(session: &mut Session<'_>, id: &str) -> Result<Value, Stop> {
+/// An allocation of a job, or of one of its groups: one that runs, else the newest.
+pub(super) fn alloc_of_job(
+    session: &mut Session<'_>,
+    id: &str,
+    group: Option<&str>,
+) -> Result<Value, Stop> {
     let job = job(session, id)?;
     let path = format!("{}/allocations", job_path(&job));
     let all = session.get(&path, Query::default(), "Error querying job's allocations")?;
     let rank =
         |a: &&Value| (text(a, "ClientStatus") == "running", super::format::int(a, "CreateIndex"));
-    let best = list(&all, "").iter().max_by_key(rank).cloned();
+    let fits = |a: &&Value| group.is_none_or(|g| text(a, "TaskGroup") == g);
+    let best = list(&all, "").iter().filter(fits).max_by_key(rank).cloned();
     let id = text(&job, "ID");
     best.ok_or_else(|| Stop::Error(format!("No allocations for job \"{id}\" found")))
 }

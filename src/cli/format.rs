@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+pub(super) use crate::template::plain;
+
 use crate::stdx::time::Rfc3339;
 
 /// What an empty value is shown as in key-value lists.
@@ -83,20 +85,6 @@ pub(super) fn entries<'v>(
     path: &str,
 ) -> impl Iterator<Item = (&'v str, &'v Value)> {
     at(value, path).as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v))
-}
-
-/// Any value on one line.
-pub(super) fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(s) => s.clone(),
-        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
-        Value::Object(map) => {
-            let pair = |(k, v): (&String, &Value)| format!("{k}={}", plain(v));
-            map.iter().map(pair).collect::<Vec<_>>().join(",")
-        }
-        other => other.to_string(),
-    }
 }
 
 /// One column of a specification: `Title`, `Title=Path` or `Title=Path:how`, where the path is the

@@ -1,8 +1,58 @@
 //! What the table of commands says to people: overview, help, manual page.
 
 use super::args::{Args, Flag, flags};
-use super::table::{COMMON, Command, GENERAL, GROUPS, commands};
+use super::command::{COMMON, Command, GENERAL};
+use super::table::{GROUPS, commands};
+use super::table_rest::ENTERPRISE;
 use super::{Session, Stop};
+
+/// For people who come from Nomad or from compose files.
+const MIGRATE: &str = "\
+FROM NOMAD
+
+  The API is that of Nomad 2.0.5: clients, SDKs, NOMAD_ADDR, NOMAD_TOKEN and the commands stay.
+
+  1. Look at what your jobs use:    vardo job validate <file>, beside a vardo agent -dev
+     Tasks run by the driver raw_exec. Other drivers, Consul and Vault are refused by name; what
+     a release lacks stands in the table of README.md.
+  2. Check the configuration:       vardo config validate /etc/nomad.d
+     A key that asks for what is not there stops the start, with its name and place.
+  3. Start vardo beside it, with another data_dir and other ports. States and snapshots are not
+     exchanged: jobs are submitted again, variables and tokens are written again.
+       nomad job inspect -hcl <job> > <job>.hcl
+       vardo job run <job>.hcl
+       nomad var get -out=json <path> | vardo var put -
+  4. Drain the old nodes:           nomad node drain -enable <node>
+
+  alloc exec needs alloc-node-exec beside alloc-exec, as no driver shuts tasks off from the node.
+
+FROM COMPOSE FILES
+
+  vardo job convert -driver raw_exec -out shop.hcl compose.yaml
+  vardo job plan shop.hcl
+
+  Each service becomes a group with one task. Notes say what changes its meaning, mistakes what
+  has no counterpart:
+
+  image, build       images need the driver docker, which this version does not have: convert with
+                     -driver=raw_exec, where command names a program of the node
+  depends_on         groups start together: let programs wait, or use lifecycle hooks in one group
+  networks           groups find each other by services: vardo service info <name>
+  volumes            raw_exec sees the node's own files: a volume_mount, or the paths of the node
+  environment        env; ${VARIABLE} is put in from your environment, as compose does
+  restart            always: as it is by itself; on-failure:n: restart { attempts = n }
+  deploy.replicas    count
+  limits             resources { cpu (MHz), memory (MB) }; a processor counts as 1000 MHz
+  healthcheck        a check of the service, by script: what curl or pg_isready tells on the node;
+                     retries restart nothing, as with compose: check_restart does
+  env_file           read into env, when the file is converted
+  ports, expose      a network with ports, and a service that others find the group by";
+
+/// Prints [`MIGRATE`].
+pub(super) fn migrate(session: &mut Session<'_>, _: &Args) -> Result<i32, Stop> {
+    session.say(MIGRATE);
+    Ok(0)
+}
 
 /// The list of commands.
 pub(super) fn overview() -> String {
@@ -10,7 +60,7 @@ pub(super) fn overview() -> String {
     let mut seen: Vec<&str> = Vec::new();
     for command in commands() {
         let first = command.name().split(' ').next().unwrap_or_default();
-        if seen.contains(&first) {
+        if seen.contains(&first) || command.about == ENTERPRISE {
             continue;
         }
         seen.push(first);

@@ -1,24 +1,31 @@
 //! A blocking client of the API for one command.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::secured::{self, Options, Secured};
+pub(super) use crate::http::query::escape;
+use crate::http::url::Url;
 use crate::stdx::json::{self, Decode};
 
 /// Where the API is and what every request carries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Api {
-    /// `http://host:port` or `unix:///path`.
+    /// `http://host:port`, `https://host:port` or `unix:///path`.
     pub(super) address: String,
     pub(super) region: String,
     pub(super) namespace: String,
     pub(super) token: String,
     /// `user[:password]`.
     pub(super) basic: String,
+    pub(super) tls: Options,
+    /// Header lines of a request by hand, each with its end.
+    pub(super) fields: String,
 }
 
 /// Why a request gave no usable answer.
@@ -28,6 +35,8 @@ pub(super) enum Failure {
     Io(io::Error),
     /// It answered with another status than 200.
     Status(u16, String),
+    /// The same, and what is wrong with the token is known.
+    Token(u16, String, &'static str),
     /// It answered something else than what was asked for.
     Malformed(String),
 }
@@ -35,16 +44,21 @@ pub(super) enum Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Io(e) => write!(f, "{e}"),
+            Self::Io(e) => match secured::advice(&e.to_string()) {
+                "" => write!(f, "the agent broke off: {e}; look whether it runs, and try again"),
+                advice => write!(f, "{e}{advice}"),
+            },
             Self::Status(code, body) => {
                 write!(f, "Unexpected response code: {code} ({body})")?;
+                if *code != 403 {
+                    return Ok(());
+                }
                 // What a token lacks cannot be told from here; that there may be one can.
-                let hint = match (code, body.as_str()) {
-                    (403, "ACL token expired") => "the token has expired, give a new one",
-                    (401 | 403, _) => "give a token that may do this",
-                    _ => return Ok(()),
-                };
-                write!(f, "; {hint} by -token or NOMAD_TOKEN")
+                write!(f, "; give a token that may do this by -token or NOMAD_TOKEN")
+            }
+            Self::Token(code, body, why) => {
+                write!(f, "Unexpected response code: {code} ({body}); {why}")?;
+                write!(f, ", give another one by -token or NOMAD_TOKEN")
             }
             Self::Malformed(text) => write!(f, "{text}"),
         }
@@ -86,19 +100,6 @@ impl Query {
     pub(super) fn text(&self) -> &str {
         &self.0
     }
-}
-
-/// Percent-encodes all but unreserved characters.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for b in text.bytes() {
-        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
-            out.push(char::from(b));
-        } else {
-            out.push_str(&format!("%{b:02X}"));
-        }
-    }
-    out
 }
 
 impl Api {
@@ -160,11 +161,42 @@ impl Api {
         query: Query,
         body: Option<&[u8]>,
     ) -> Result<Response, Failure> {
+        let body = body.map_or(Sent::Nothing, Sent::Bytes);
+        self.ask(method, path, query, body, "Connection: close\r\n")
+    }
+
+    /// Sends a body of any size as it is read.
+    pub(super) fn send_from(
+        &self,
+        method: &str,
+        path: &str,
+        body: &mut dyn Read,
+    ) -> Result<(), Failure> {
+        let body = Sent::Pieces(body);
+        self.ask(method, path, Query::default(), body, "Connection: close\r\n").map(drop)
+    }
+
+    /// Begins a WebSocket; what is read and sent from then on is its frames.
+    pub(super) fn session(&self, path: &str, query: Query) -> Result<Response, Failure> {
+        // What the key is for, to tell caches apart, is no concern of an agent's client.
+        let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                      Sec-WebSocket-Key: dmFyZG8gd2Vic29ja2V0IQ==\r\n";
+        self.ask("GET", path, query, Sent::Nothing, fields)
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: Query,
+        body: Sent<'_>,
+        fields: &str,
+    ) -> Result<Response, Failure> {
         let query = query.with("namespace", &self.namespace).with("region", &self.region);
         let (socket, host) = self.connect()?;
         let mut response = Response::new(socket);
-        let mut head =
-            format!("{method} {path}{} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n", query.0);
+        let mut head = format!("{method} {path}{} HTTP/1.1\r\nHost: {host}\r\n{fields}", query.0);
+        head.push_str(&self.fields);
         if !self.token.is_empty() {
             head.push_str(&format!("X-Nomad-Token: {}\r\n", header_value(&self.token)?));
         }
@@ -172,27 +204,56 @@ impl Api {
             let coded = json::Bytes::encode(self.basic.as_bytes());
             head.push_str(&format!("Authorization: Basic {coded}\r\n"));
         }
-        if let Some(body) = body {
-            head.push_str(&format!(
+        match &body {
+            Sent::Nothing => {}
+            Sent::Bytes(body) => head.push_str(&format!(
                 "Content-Type: application/json\r\nContent-Length: {}\r\n",
                 body.len()
-            ));
+            )),
+            Sent::Pieces(_) => head.push_str("Transfer-Encoding: chunked\r\n"),
         }
         head.push_str("\r\n");
         response.socket.write_all(head.as_bytes())?;
         // A refusal may arrive, and the connection close, before a long body is out.
-        let sent = body.map_or(Ok(()), |b| response.socket.write_all(b));
+        let sent = match body {
+            Sent::Nothing => Ok(()),
+            Sent::Bytes(body) => response.socket.write_all(body),
+            Sent::Pieces(body) => chunks(body, &mut response.socket),
+        };
         match response.read_head() {
             Err(e) => return Err(sent.err().map_or(e, Failure::Io)),
-            Ok(status) if !(200..300).contains(&status) => {
+            Ok(status) if status != 101 && !(200..300).contains(&status) => {
                 let mut text = Vec::new();
                 response.read_to_end(&mut text)?;
                 let text = String::from_utf8_lossy(&text).trim().to_owned();
-                return Err(Failure::Status(status, text));
+                return Err(match self.token_fault(status, &text, path) {
+                    Some(why) => Failure::Token(status, text, why),
+                    None => Failure::Status(status, text),
+                });
             }
             Ok(_) => {}
         }
         Ok(response)
+    }
+
+    /// What is wrong with the token after a refusal: the agent says it to who asks for the token
+    /// itself.
+    fn token_fault(&self, status: u16, text: &str, path: &str) -> Option<&'static str> {
+        const SELF: &str = "/v1/acl/token/self";
+        if status != 403 || self.token.is_empty() {
+            return None;
+        }
+        let told = match path {
+            SELF => text.to_owned(),
+            _ => match self.get_raw(SELF, Query::default()) {
+                Err(Failure::Status(403, text) | Failure::Token(403, text, _)) => text,
+                _ => return None,
+            },
+        };
+        Some(match told.as_str() {
+            "ACL token expired" => "the token has expired",
+            _ => "the cluster does not know the token",
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "a command blocks: it has nothing else to do")]
@@ -213,17 +274,45 @@ impl Api {
             let socket = UnixStream::connect(path).map_err(|e| unreachable(&self.address, &e))?;
             return Ok((Socket::Unix(socket), "localhost".to_owned()));
         }
-        if self.address.starts_with("https://") {
-            let text = "https is not supported by this version, use an http:// address";
-            return Err(Failure::Malformed(text.to_owned()));
-        }
-        let rest = self.address.strip_prefix("http://").unwrap_or(&self.address);
+        let (scheme, rest) = match self.address.split_once("://") {
+            Some(("https", rest)) => ("https", rest),
+            Some(("http", rest)) => ("http", rest),
+            _ => ("http", self.address.as_str()),
+        };
         let host = rest.split('/').next().unwrap_or_default();
         let bare = host.rsplit(']').next().unwrap_or_default();
         let target = if bare.contains(':') { host.to_owned() } else { format!("{host}:4646") };
-        let shown = format!("http://{target}");
+        let shown = format!("{scheme}://{target}");
         let socket = TcpStream::connect(&target).map_err(|e| unreachable(&shown, &e))?;
+        if scheme == "https" {
+            let name = target.rsplit_once(':').map_or(target.as_str(), |(name, _)| name);
+            let secured = self.tls.begin(socket, name).map_err(|e| {
+                let advice = secured::advice(&e);
+                Failure::Malformed(format!("no encrypted connection to {shown}: {e}{advice}"))
+            })?;
+            return Ok((Socket::Tls(Box::new(secured)), host.to_owned()));
+        }
         Ok((Socket::Tcp(socket), host.to_owned()))
+    }
+}
+
+/// The body of a request.
+enum Sent<'b> {
+    Nothing,
+    Bytes(&'b [u8]),
+    Pieces(&'b mut dyn Read),
+}
+
+fn chunks(body: &mut dyn Read, socket: &mut Socket) -> io::Result<()> {
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let n = body.read(&mut piece)?;
+        let bytes = piece.get(..n).unwrap_or_default();
+        let chunk = [format!("{n:x}\r\n").as_bytes(), bytes, b"\r\n"].concat();
+        socket.write_all(&chunk)?;
+        if n == 0 {
+            return Ok(());
+        }
     }
 }
 
@@ -249,9 +338,51 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(body).map_err(|e| Failure::Malformed(wrong(e)))
 }
 
+/// GET of a document elsewhere than at an agent: its status, and what the body is read from.
+/// `near`: it may be on this machine or its link. Whoever is silent for too long has failed.
+#[expect(clippy::disallowed_methods, reason = "a command blocks: it has nothing else to do")]
+pub(super) fn document(
+    url: &Url,
+    fields: &str,
+    anyone: bool,
+    near: bool,
+    silence: Duration,
+) -> Result<(u16, Response), Failure> {
+    let socket = TcpStream::connect((url.host.as_str(), url.port))?;
+    if !near && is_near(socket.peer_addr()?.ip()) {
+        let text = "a redirect leads to an address of this machine or its link";
+        return Err(Failure::Malformed(text.to_owned()));
+    }
+    socket.set_read_timeout(Some(silence))?;
+    let socket = if url.secure {
+        let options = Options { skip_verify: anyone, ..Options::default() };
+        let secured = options.begin(socket, &url.host).map_err(Failure::Malformed)?;
+        Socket::Tls(Box::new(secured))
+    } else {
+        Socket::Tcp(socket)
+    };
+    let mut response = Response::new(socket);
+    let (target, host) = (&url.target, url.authority());
+    let head = format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAccept: */*\r\n\
+         User-Agent: vardo\r\n{fields}\r\n"
+    );
+    response.socket.write_all(head.as_bytes())?;
+    let status = response.read_head()?;
+    Ok((status, response))
+}
+
+fn is_near(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local(),
+    }
+}
+
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Secured>),
 }
 
 impl Socket {
@@ -259,6 +390,7 @@ impl Socket {
         match self {
             Self::Tcp(s) => s.set_read_timeout(Some(after)),
             Self::Unix(s) => s.set_read_timeout(Some(after)),
+            Self::Tls(s) => s.set_read_timeout(after),
         }
     }
 
@@ -266,6 +398,7 @@ impl Socket {
         match self {
             Self::Tcp(s) => s.write_all(bytes),
             Self::Unix(s) => s.write_all(bytes),
+            Self::Tls(s) => s.write_all(bytes),
         }
     }
 
@@ -273,6 +406,7 @@ impl Socket {
         match self {
             Self::Tcp(s) => s.read(into),
             Self::Unix(s) => s.read(into),
+            Self::Tls(s) => s.read(into),
         }
     }
 }
@@ -295,11 +429,33 @@ pub(super) struct Response {
     left: Left,
     /// `X-Nomad-Index`, 0 where there is none.
     pub(super) index: u64,
+    /// Where it leads on; empty where it says nothing of that.
+    pub(super) location: String,
 }
 
 impl Response {
     fn new(socket: Socket) -> Self {
-        Self { socket, buffer: Vec::new(), left: Left::ToClose, index: 0 }
+        let (buffer, location) = (Vec::new(), String::new());
+        Self { socket, buffer, left: Left::ToClose, index: 0, location }
+    }
+
+    /// To be polled for what may be read and sent.
+    pub(super) fn fd(&self) -> RawFd {
+        match &self.socket {
+            Socket::Tcp(s) => s.as_raw_fd(),
+            Socket::Unix(s) => s.as_raw_fd(),
+            Socket::Tls(s) => s.fd(),
+        }
+    }
+
+    /// Something can be read that the descriptor does not tell of.
+    pub(super) fn is_buffered(&self) -> bool {
+        !self.buffer.is_empty() || matches!(&self.socket, Socket::Tls(s) if s.is_buffered())
+    }
+
+    /// Sends bytes of a WebSocket.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes)
     }
 
     /// From here on a read that finds nothing for so long fails with `WouldBlock`.
@@ -333,7 +489,7 @@ impl Response {
                     return Err(Failure::Malformed("the head is too long".to_owned()));
                 }
                 if !self.fill()? {
-                    return Err(Failure::Malformed("the agent closed the connection".to_owned()));
+                    return Err(io::Error::other("it closed the connection").into());
                 }
                 continue;
             };
@@ -345,6 +501,7 @@ impl Response {
             let chunked = field("transfer-encoding").is_some_and(|v| v.contains("chunked"));
             let number = |name: &str| field(name).and_then(|v| v.trim().parse().ok());
             self.index = number("x-nomad-index").unwrap_or(0);
+            self.location = field("location").unwrap_or_default();
             self.left = match number("content-length") {
                 _ if chunked => Left::Chunk(0),
                 Some(n) => Left::Bytes(n),

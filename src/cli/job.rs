@@ -143,39 +143,6 @@ pub(super) fn validate(session: &mut Session<'_>, args: &Args) -> Result<i32, St
     Ok(0)
 }
 
-/// A job to begin with.
-const EXAMPLE: &str = r#"job "hello" {
-  type = "service"
-
-  group "g" {
-    count = 1
-
-    task "t" {
-      driver = "raw_exec"
-
-      config {
-        command = "/bin/sh"
-        args    = ["-c", "while true; do date; sleep 5; done"]
-      }
-
-      resources {
-        cpu    = 50 # MHz
-        memory = 16 # MB
-      }
-    }
-  }
-}
-"#;
-
-/// Writes a job file to begin with; an existing one is kept.
-pub(super) fn init(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    let path = Some(args.at(0)).filter(|p| !p.is_empty()).unwrap_or("example.nomad.hcl");
-    super::system::create(path, EXAMPLE.as_bytes())?;
-    session.say(&format!("Example job file written to {path}"));
-    session.hint(&format!("Run it: vardo job run {path}"));
-    Ok(0)
-}
-
 /// The body of the registration, with the source for the job's page.
 fn submission(job: &JobFile, args: &Args) -> Result<String, Stop> {
     let mut body = format!("{{\"Job\":{}", job.json);

@@ -6,21 +6,9 @@ use super::args::Args;
 use super::find::{self, job_path};
 use super::format::{at, int, list, plain, text};
 use super::http::{Query, escape};
-use super::monitor::Monitor;
+use super::monitor::{Monitor, follow};
 use super::{Session, Stop, failed, job, system};
 use crate::stdx::{duration, json::Bytes};
-
-/// Follows the evaluation of what was done, or tells its id.
-pub(super) fn follow(session: &mut Session<'_>, args: &Args, eval: &str) -> Result<i32, Stop> {
-    if eval.is_empty() {
-        return Ok(0);
-    }
-    if args.on("detach") {
-        session.say(&format!("Evaluation ID: {eval}"));
-        return Ok(0);
-    }
-    Monitor::new(session, args.on("verbose")).evaluation(eval)
-}
 
 /// PUT below a job, and what comes of it.
 fn change(
@@ -147,7 +135,30 @@ pub(super) fn dispatch(session: &mut Session<'_>, args: &Args) -> Result<i32, St
         return Ok(0);
     }
     session.say("");
-    Monitor::new(session, args.on("verbose")).evaluation(eval)
+    let code = Monitor::new(session, args.on("verbose")).evaluation(eval)?;
+    match code {
+        0 | 1 if args.on("wait") => until_dead(session, text(&answer, "DispatchedJobID")),
+        code => Ok(code),
+    }
+}
+
+/// Waits until an instance has ended; 2 where one of its allocations did not end well.
+fn until_dead(session: &mut Session<'_>, id: &str) -> Result<i32, Stop> {
+    let wrong = "Error querying job";
+    let (path, mut index) = (format!("/v1/job/{}", escape(id)), 0);
+    loop {
+        let query = Query::default().with("index", &index.to_string()).with("wait", "1m");
+        let (at, body) = session.api.whole("GET", &path, query, None).map_err(failed(wrong))?;
+        let job = super::http::decode(&body).map_err(failed(wrong))?;
+        if text(&job, "Status") == "dead" {
+            break;
+        }
+        index = at;
+    }
+    let all = session.get(&format!("{path}/allocations"), Query::default(), wrong)?;
+    let well = list(&all, "").iter().all(|a| text(a, "ClientStatus") == "complete");
+    session.say(&format!("Job {id:?} has ended{}", if well { "" } else { ", not well" }));
+    Ok(if well { 0 } else { 2 })
 }
 
 /// Starts a periodic job now.
@@ -191,24 +202,37 @@ pub(super) fn restart(session: &mut Session<'_>, args: &Args) -> Result<i32, Sto
         None => size.parse().map_err(|_| wrong())?,
     };
     let wait = args.value("batch-wait").unwrap_or("0s");
-    let pause = duration::parse(wait)
-        .and_then(|ns| u64::try_from(ns).ok())
-        .ok_or_else(|| Stop::Usage(format!("invalid value {wait:?} for flag -batch-wait")))?;
+    let pause =
+        match wait {
+            "ask" => None,
+            _ => Some(duration::parse(wait).and_then(|ns| u64::try_from(ns).ok()).ok_or_else(
+                || Stop::Usage(format!("invalid value {wait:?} for flag -batch-wait")),
+            )?),
+        };
+    let on_error = args.value("on-error").unwrap_or("fail");
+    if !matches!(on_error, "fail" | "skip" | "ask") {
+        return Err(Stop::Usage(format!("invalid value {on_error:?} for flag -on-error")));
+    }
     let question = format!("Restart {} allocations of job \"{}\"?", ids.len(), text(&stub, "ID"));
     if session.terminal && !args.on("yes") && !job::confirm(session, &question)? {
         return Ok(0);
     }
     let mut failures = 0;
     for (i, batch) in ids.chunks(size.max(1)).enumerate() {
-        if i > 0 {
-            system::pause(pause);
+        match pause {
+            Some(ns) if i > 0 => system::pause(ns),
+            None if i > 0 && !job::confirm(session, "Go on with the next batch?")? => return Ok(1),
+            _ => {}
         }
         for id in batch {
             let shown = find::quoted(id, session.look.verbose);
             match restart_one(session, args, id) {
                 Ok(()) => session.say(&format!("Restarted allocation {shown}")),
-                Err(Stop::Error(text)) if args.value("on-error") == Some("skip") => {
+                Err(Stop::Error(text)) if on_error != "fail" => {
                     session.warn(&text);
+                    if on_error == "ask" && !job::confirm(session, "Go on with the others?")? {
+                        return Ok(1);
+                    }
                     failures += 1;
                 }
                 Err(stop) => return Err(stop),

@@ -6,7 +6,7 @@ use super::args::Args;
 use super::find::{self, job_path};
 use super::format::{columns, fields, int, list, text};
 use super::http::Query;
-use super::{Session, Stop, alloc, deployment, failed, http, plan};
+use super::{Session, Stop, deployment, failed, http, lists, plan};
 
 /// Prints the job as the server keeps it, or its source.
 pub(super) fn inspect(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
@@ -126,13 +126,13 @@ fn below(
 
 /// Shows the allocations of a job.
 pub(super) fn allocs(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    below(session, args, ("allocations", "allocations"), alloc::COLUMNS)
+    below(session, args, ("allocations", "allocations"), lists::ALLOCS)
 }
 
 /// Shows the deployments of a job, or the newest.
 pub(super) fn deployments(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     if !args.on("latest") {
-        return below(session, args, ("deployments", "deployments"), deployment::COLUMNS);
+        return below(session, args, ("deployments", "deployments"), lists::DEPLOYMENTS);
     }
     let stub = find::job(session, args.at(0))?;
     let path = format!("{}/deployment", job_path(&stub));

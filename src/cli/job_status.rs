@@ -1,17 +1,12 @@
 //! `job status`, and `status` which also takes ids of whatever else there is.
 
-use serde_json::Value;
-
 use super::args::Args;
 use super::find::{self, Found};
 use super::format::{pairs, row, short, table, time};
 use super::http::{Failure, Query};
 use super::monitor::{deployed, reasons};
-use super::{Session, Stop, alloc, deployment, failed, format, http, node, system};
+use super::{Session, Stop, alloc, deployment, failed, format, http, lists, node, system};
 use crate::api::{AllocListStub, Deployment, Evaluation, Job, JobSummary};
-
-/// Columns of a list of jobs; two cells are made by [`list_rows`].
-pub(super) const COLUMNS: &str = "ID|Type|Priority|Status|Submit Date=SubmitTime:time";
 
 /// Lists jobs, or shows the one that is named.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
@@ -58,55 +53,15 @@ fn list(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     match format::list(&jobs, "") {
         [] => session.say("No running jobs"),
         jobs => {
-            let rows = list_rows(session, jobs);
+            let rows = lists::jobs(session, jobs);
             session.say(&table(&rows));
         }
     }
     Ok(0)
 }
 
-/// The rows of a list of jobs, head first.
-pub(super) fn list_rows(session: &Session<'_>, jobs: &[Value]) -> Vec<Vec<String>> {
-    let mut rows = format::rows(COLUMNS, jobs, session.look);
-    for (cells, job) in rows.iter_mut().skip(1).zip(jobs) {
-        cells[1] = kind(
-            format::text(job, "Type"),
-            format::is(job, "Periodic"),
-            format::is(job, "ParameterizedJob"),
-        );
-        cells[3] = status(format::text(job, "Status"), format::is(job, "Stop"));
-    }
-    if session.api.namespace == "*" {
-        rows[0].insert(1, "Namespace".to_owned());
-        for (cells, job) in rows.iter_mut().skip(1).zip(jobs) {
-            cells.insert(1, format::text(job, "Namespace").to_owned());
-        }
-    }
-    rows
-}
-
-fn kind(kind: &str, periodic: bool, parameterized: bool) -> String {
-    let more = match (periodic, parameterized) {
-        (true, true) => "/periodic/parameterized",
-        (true, false) => "/periodic",
-        (false, true) => "/parameterized",
-        (false, false) => "",
-    };
-    format!("{kind}{more}")
-}
-
-fn status(status: &str, stop: bool) -> String {
-    if stop { format!("{status} (stopped)") } else { status.to_owned() }
-}
-
 fn one(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
-    let job = match found {
-        Found::One(job) => job,
-        Found::Several(text) => {
-            session.say(&text);
-            return Ok(0);
-        }
-    };
+    let Some(job) = found.or_candidates(session) else { return Ok(0) };
     find::enter(session, &job);
     let path = find::job_path(&job);
     if args.on("json") || args.value("t").is_some() {
@@ -132,7 +87,7 @@ fn head(job: &Job) -> String {
         ("Datacenters", job.datacenters.join(",")),
         ("Namespace", job.namespace.clone()),
         ("Node Pool", job.node_pool.clone()),
-        ("Status", status(&job.status, job.stop)),
+        ("Status", lists::status(&job.status, job.stop)),
         ("Periodic", yes(job.periodic.is_some())),
         ("Parameterized", yes(job.parameterized_job.is_some() && !job.dispatched)),
     ])
@@ -174,7 +129,7 @@ fn details(session: &mut Session<'_>, args: &Args, path: &str) -> Result<i32, St
     let text = if allocs.is_empty() {
         "No allocations placed".to_owned()
     } else {
-        table(&alloc::list_rows(&allocs, verbose, system::wall_ns()))
+        table(&lists::allocs(&allocs, verbose, system::wall_ns()))
     };
     session.section("Allocations", &text);
     Ok(0)

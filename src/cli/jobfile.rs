@@ -1,13 +1,15 @@
 //! Job files as people write them: HCL or JSON, from a path or standard input.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::args::Args;
 use crate::hcl::Source;
+use crate::hcl::disk::Disk;
 use crate::jobspec::hcl::{self, Inputs};
+use crate::os::entropy;
+use crate::stdx::Entropy;
 use crate::stdx::json::{self, Raw};
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 /// A job as it was written, and what a command needs to know of it.
 #[derive(Debug, PartialEq)]
@@ -20,6 +22,45 @@ pub(super) struct JobFile {
     pub(super) submission: String,
 }
 
+/// What job files may look at.
+struct Machine;
+
+impl Disk for Machine {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|e| format!("{path}: {e}"))
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<(String, bool)>, String> {
+        let entries = std::fs::read_dir(path).map_err(|e| format!("{path}: {e}"))?;
+        let named = |e: std::fs::DirEntry| {
+            Some((e.file_name().into_string().ok()?, e.file_type().ok()?.is_dir()))
+        };
+        Ok(entries.flatten().filter_map(named).collect())
+    }
+
+    fn absolute(&self, path: &str) -> String {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        path.to_string_lossy().into_owned()
+    }
+
+    fn home(&self) -> String {
+        super::system::env("HOME").unwrap_or_else(|| "~".to_owned())
+    }
+
+    fn chance(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        entropy::System::new().fill(&mut bytes);
+        bytes
+    }
+}
+
+/// Whether JSON is a job as the API has it, and not a job file in the JSON form of HCL, whose
+/// reader also says where JSON is broken.
+fn is_api_form(text: &str) -> bool {
+    let members = serde_json::from_str::<serde_json::Value>(text);
+    members.is_ok_and(|m| m.get("job").is_none())
+}
+
 impl JobFile {
     /// Reads a file by the flags of a command. Errors have the place of each mistake.
     pub(super) fn read(path: &str, args: &Args) -> Result<Self, String> {
@@ -29,7 +70,7 @@ impl JobFile {
     /// The same, where `json` says whether the file is JSON whatever it looks like.
     pub(super) fn read_as(path: &str, args: &Args, json: bool) -> Result<Self, String> {
         let text = read_source(path)?;
-        if json || text.trim_start().starts_with('{') {
+        if json || (hcl::is_json(&text) && is_api_form(&text)) {
             return Self::from_json(&text);
         }
         let pair = |v: &str| -> Result<(String, String), String> {
@@ -45,8 +86,7 @@ impl JobFile {
         let strict = args.value("hcl2-strict").is_none() || args.on("hcl2-strict");
         let inputs = Inputs { environment: &environment, files: &files, flags: &flags, strict };
         let name = if path == "-" { "<stdin>" } else { path };
-        let open = |p: &str| std::fs::read(p).map_err(|e| format!("{p}: {e}"));
-        let job = hcl::job(&text, &inputs, Some(&open)).map_err(|wrong| {
+        let job = hcl::job(&text, &inputs, Some(&Machine)).map_err(|wrong| {
             let source = Source { name, text: &text };
             let shown: Vec<String> = wrong.iter().map(|d| source.picture(d)).collect();
             format!("Error parsing job file from {name}:\n{}", shown.join("\n\n"))

@@ -14,8 +14,13 @@ use super::{Session, Stop, failed};
 /// The allocation that is named, or with `-job` one of the job's.
 pub(super) fn alloc(session: &mut Session<'_>, args: &Args, name: &str) -> Result<Value, Stop> {
     match args.on("job") {
-        true => find::alloc_of_job(session, name),
-        false => find::by_id(session, &find::ALLOC, name)?.only(),
+        true => find::alloc_of_job(session, name, args.value("group")),
+        false => {
+            if !name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+                session.hint(&format!("For an allocation of the job {name:?} add -job"));
+            }
+            find::by_id(session, &find::ALLOC, name)?.only()
+        }
     }
 }
 
@@ -68,7 +73,7 @@ pub(super) fn part(args: &Args) -> Result<Part, Stop> {
 }
 
 /// The task to read: the one that is named, or the only one.
-fn task_of(alloc: &Value, named: Option<&str>) -> Result<String, Stop> {
+pub(super) fn task_of(alloc: &Value, named: Option<&str>) -> Result<String, Stop> {
     let tasks: Vec<&str> = entries(alloc, "TaskStates").map(|(name, _)| name).collect();
     if let Some(task) = named {
         return Ok(task.to_owned());

@@ -8,43 +8,65 @@ mod acl;
 mod agent;
 mod alloc;
 mod args;
+mod command;
 mod complete;
+mod compose;
+mod debug;
 mod deployment;
 mod drain;
+mod exec;
+mod fetch;
 mod find;
+mod fmt;
 mod format;
 mod fs;
 mod help;
 mod http;
 mod job;
 mod job_change;
+mod job_init;
 mod job_show;
 mod job_status;
 mod jobfile;
+mod lists;
+mod lock;
+mod login;
 mod logs;
+mod methods;
 mod monitor;
 mod node;
 mod operator;
 mod plan;
+mod search;
+mod secured;
+mod setup;
 mod show;
 mod simulate;
+mod snapshot;
+mod stored;
 mod system;
 mod table;
 mod table_rest;
-mod template;
+mod table_tools;
+mod tls;
 mod var;
+mod volume;
 
 use std::io::Write;
 
 use serde_json::Value;
 
 use self::args::Args;
+use self::command::{Command, Run};
 use self::format::Look;
 use self::http::{Api, Failure, Query};
-use self::table::{Command, Run};
+use crate::template::{Options, render};
 
 /// Runs the command that the arguments after the program's name ask for; its exit status.
 pub fn main(args: &[String]) -> i32 {
+    if args == [crate::client::exec_proto::FETCH] {
+        return fetch::run();
+    }
     let mut out = std::io::stdout();
     let mut err = std::io::stderr();
     run(args, &mut out, &mut err)
@@ -66,6 +88,11 @@ fn run(args: &[String], out: &mut dyn Write, err: &mut dyn Write) -> i32 {
         "" => {
             session.warn(&help::overview());
             return UNKNOWN_COMMAND;
+        }
+        "help" if args.len() > 1 => {
+            let mut words = args.get(1..).unwrap_or_default().to_vec();
+            words.push("-help".to_owned());
+            return run(&words, session.out, session.err);
         }
         "-h" | "-help" | "--help" | "help" => {
             session.say(&help::overview());
@@ -123,6 +150,10 @@ fn dispatch(session: &mut Session<'_>, command: &Command, rest: &[String]) -> i3
             show::send(session, &args, what, (method, path), said)
         }
     };
+    if args.on("ui") && outcome.is_ok() {
+        let page = operator::page(session, command.name(), args.at(0));
+        session.warn(&format!("==> In a browser: {page}"));
+    }
     finish(session, command, outcome)
 }
 
@@ -153,6 +184,17 @@ fn api(args: &Args) -> Api {
         namespace: pick("namespace", "NOMAD_NAMESPACE"),
         token: pick("token", "NOMAD_TOKEN"),
         basic: system::env("NOMAD_HTTP_AUTH").unwrap_or_default(),
+        tls: secured::Options {
+            ca_cert: pick("ca-cert", "NOMAD_CACERT"),
+            ca_path: pick("ca-path", "NOMAD_CAPATH"),
+            client_cert: pick("client-cert", "NOMAD_CLIENT_CERT"),
+            client_key: pick("client-key", "NOMAD_CLIENT_KEY"),
+            server_name: pick("tls-server-name", "NOMAD_TLS_SERVER_NAME"),
+            skip_verify: args.on("tls-skip-verify")
+                || args.on("insecure")
+                || secured::Options::skips(),
+        },
+        fields: String::new(),
     }
 }
 
@@ -161,7 +203,13 @@ fn unknown(session: &mut Session<'_>, args: &[String]) -> i32 {
     let asked = args.iter().any(|a| matches!(a.as_str(), "-h" | "-help" | "--help"));
     match help::group(args) {
         Some(text) if asked => session.say(&text),
-        Some(text) => session.warn(&text),
+        Some(text) => {
+            if let Some(near) = table::nearest_of_group(args) {
+                let said = args.join(" ");
+                session.warn(&format!("No such command: {said}; did you mean '{near}'?"));
+            }
+            session.warn(&text);
+        }
         None => {
             let first = args.first().map_or("", String::as_str);
             let near = table::nearest(first).map(|n| format!("; did you mean '{n}'?"));
@@ -209,6 +257,11 @@ impl Session<'_> {
         self.open &= self.out.write_all(bytes).and_then(|()| self.out.flush()).is_ok();
     }
 
+    /// Bytes on standard error, as they are.
+    fn write_error(&mut self, bytes: &[u8]) {
+        self.open &= self.err.write_all(bytes).and_then(|()| self.err.flush()).is_ok();
+    }
+
     /// JSON, indented by 4.
     fn json(&mut self, text: &str) {
         let mut out = Vec::new();
@@ -233,7 +286,7 @@ impl Session<'_> {
     fn shaped(&mut self, args: &Args, body: &[u8]) -> Result<bool, Stop> {
         if let Some(template) = args.value("t") {
             let value = http::decode(body).map_err(|e| e.to_string())?;
-            let text = template::render(template, &value)?;
+            let text = render(template, Options::default(), &value, &mut ())?;
             self.say(&text);
             return Ok(true);
         }
@@ -305,7 +358,14 @@ mod tests {
         assert!(err.starts_with("No such command: jbo; did you mean 'job'?\n"), "{err}");
         assert_eq!(call(&["job"]).0, 1);
         assert_eq!(call(&["job", "nope"]).0, 1);
+        let (status, _, err) = call(&["job", "runn"]);
+        assert_eq!(status, 1);
+        assert!(err.starts_with("No such command: job runn; did you mean 'job run'?\n"), "{err}");
+        let (_, _, err) = call(&["operator", "raft", "list-pers"]);
+        assert!(err.contains("did you mean 'operator raft list-peers'?"), "{err}");
         assert_eq!(call(&["operator", "raft", "-help"]).0, 0);
+        assert_eq!(call(&["help", "operator", "raft"]), call(&["operator", "raft", "-help"]));
+        assert_eq!(call(&["help", "job", "run"]), call(&["job", "run", "-help"]));
         assert_eq!(call(&["job", "stop"]).0, 1);
         let (status, out, err) = call(&["node", "status", "-nope"]);
         assert_eq!((status, out.as_str()), (1, ""));
@@ -331,6 +391,34 @@ mod tests {
                 assert_eq!(found, Some((command.names, words.len())), "{name}");
             }
         }
+    }
+
+    /// The first words of every command lead on, instead of being unknown.
+    #[test]
+    fn every_group_explains_itself() {
+        for command in table::commands() {
+            let words: Vec<&str> = command.name().split(' ').collect();
+            for n in 1..words.len() {
+                assert_eq!(call(&words[..n]).0, 1, "{:?} is no group of the table", &words[..n]);
+            }
+        }
+    }
+
+    /// Every command is run by a transcript.
+    #[test]
+    fn every_command_has_a_transcript() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proc/transcripts");
+        let mut run = crate::stdx::BTreeSet::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            for line in text.lines().filter_map(|l| l.strip_prefix("$ ")) {
+                let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+                run.extend(table::find(&words).map(|(command, _)| command.name()));
+            }
+        }
+        let names = table::commands().map(Command::name);
+        let missing: Vec<&str> = names.filter(|name| !run.contains(name)).collect();
+        assert!(missing.is_empty(), "no transcript runs {missing:?}");
     }
 
     #[test]

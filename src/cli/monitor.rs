@@ -3,8 +3,7 @@
 //! States: evaluation pending → evaluation ended → deployment, or the allocations of the
 //! evaluation one by one. On a terminal the last line is a summary that is redrawn in place.
 
-use std::collections::BTreeMap;
-
+use super::args::Args;
 use super::find::quoted;
 use super::format::{count, row, short, table, time};
 use super::http::Query;
@@ -15,7 +14,7 @@ use crate::api::status::{
     EVAL_COMPLETE, EVAL_FAILED,
 };
 use crate::api::{AllocListStub, AllocMetric, Deployment, DeploymentState, Evaluation};
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 /// Exit status where the evaluation ended and something was not placed.
 const NOT_PLACED: i32 = 2;
@@ -25,6 +24,18 @@ const WAIT: &str = "1s";
 
 /// Requests that a deployment of healthy allocations is given to say that it succeeded.
 const TURNS_FOR_STATUS: u32 = 3;
+
+/// Follows the evaluation of what was done, or tells its id.
+pub(super) fn follow(session: &mut Session<'_>, args: &Args, eval: &str) -> Result<i32, Stop> {
+    if eval.is_empty() {
+        return Ok(0);
+    }
+    if args.on("detach") {
+        session.say(&format!("Evaluation ID: {eval}"));
+        return Ok(0);
+    }
+    Monitor::new(session, args.on("verbose")).evaluation(eval)
+}
 
 /// The state of following one evaluation.
 pub(super) struct Monitor<'s, 'a> {

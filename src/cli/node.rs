@@ -1,21 +1,15 @@
 //! `node status`, and what is set at nodes.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::args::Args;
 use super::find::{self, Found};
 use super::format::{bytes, pairs, row, short, span, table, time};
 use super::http::{Query, escape};
-use super::{Session, Stop, alloc, failed, format, system};
+use super::{Session, Stop, failed, format, lists, system};
 use crate::api::{AllocListStub, AllocatedResources, Node};
-use crate::stdx::json;
 use crate::stdx::json::records;
-
-/// Columns of a list of nodes.
-pub(super) const COLUMNS: &str = "ID:id|Node Pool|DC=Datacenter|Name|Class=NodeClass:none|Drain\
-    |Eligibility=SchedulingEligibility|Status";
+use crate::stdx::{BTreeMap, duration, json};
 
 /// Lists nodes, or shows the one that is named.
 pub(super) fn status(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
@@ -60,7 +54,7 @@ fn list(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
             session.say(&short(format::text(n, "ID"), session.look.verbose));
         }
     } else if !nodes.is_empty() {
-        let mut rows = format::rows(COLUMNS, nodes, session.look);
+        let mut rows = format::rows(lists::NODES, nodes, session.look);
         if args.on("allocs") {
             rows[0].push("Running Allocs".to_owned());
             for (cells, n) in rows.iter_mut().skip(1).zip(nodes) {
@@ -142,6 +136,59 @@ pub(super) fn pool_apply(session: &mut Session<'_>, args: &Args) -> Result<i32, 
     Ok(0)
 }
 
+/// Shows what a node's identity says.
+pub(super) fn identity_get(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let id = find::id(session, &find::NODE, args.at(0))?;
+    let wrong = "Error reading node identity";
+    let query = Query::default().with("node_id", &id);
+    let body = session.api.get_raw("/v1/client/identity", query).map_err(failed(wrong))?;
+    if !session.shaped(args, &body)? {
+        let all = super::http::decode(&body).map_err(failed(wrong))?;
+        session.say(&super::operator::members_of(format::at(&all, "Claims")));
+    }
+    Ok(0)
+}
+
+/// Has a node ask for a new identity.
+pub(super) fn identity_renew(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let id = find::id(session, &find::NODE, args.at(0))?;
+    let query = Query::default().with("node_id", &id);
+    let path = "/v1/client/identity/renew";
+    session.put(path, query, &json!({}), "Error requesting node identity renewal")?;
+    session.say(&format!("Node {} renews its identity", find::quoted(&id, session.look.verbose)));
+    Ok(0)
+}
+
+/// Makes a token that lets a new node in.
+pub(super) fn intro_create(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let of = |flag: &str| args.value(flag).unwrap_or_default();
+    let ttl = match args.value("ttl") {
+        None => Some(0),
+        Some(text) => duration::parse(text),
+    };
+    let ttl = ttl.ok_or_else(|| Stop::Usage("-ttl is a duration such as 10m".to_owned()))?;
+    let body = json!({ "NodeName": of("node-name"), "NodePool": of("node-pool"), "TTL": ttl });
+    let path = "/v1/acl/identity/client-introduction-token";
+    let wrong = "Error generating client introduction token";
+    let answer = session.put(path, Query::default(), &body, wrong)?;
+    if !session.shaped(args, answer.to_string().as_bytes())? {
+        session.say(format::text(&answer, "JWT"));
+        session.hint("Start the node with it: vardo agent -client-intro-token=<token>");
+    }
+    Ok(0)
+}
+
+/// Writes a file of a node pool to begin with.
+pub(super) fn pool_init(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let path = Some(args.at(0)).filter(|p| !p.is_empty()).unwrap_or("pool.nomad.hcl");
+    let text = "node_pool \"example\" {\n  description = \"Nodes at the edge\"\n\n  meta {\n    \
+                site = \"harbour\"\n  }\n}\n";
+    system::create(path, text.as_bytes())?;
+    session.say(&format!("Example node pool specification written to {path}"));
+    session.hint(&format!("Make it: vardo node pool apply {path}"));
+    Ok(0)
+}
+
 records! {
 /// An allocation as `/v1/node/…/allocations` answers it: whole, with its job.
 #[derive(Default)]
@@ -193,13 +240,7 @@ pub(super) fn allocations(session: &Session<'_>, node: &str) -> Result<Vec<Alloc
 
 /// Shows a node, or the candidates.
 pub(super) fn show(session: &mut Session<'_>, args: &Args, found: Found) -> Result<i32, Stop> {
-    let stub = match found {
-        Found::One(stub) => stub,
-        Found::Several(text) => {
-            session.say(&text);
-            return Ok(0);
-        }
-    };
+    let Some(stub) = found.or_candidates(session) else { return Ok(0) };
     let path = format!("/v1/node/{}", format::text(&stub, "ID"));
     let what = "Error querying node info";
     let body = session.api.get_raw(&path, Query::default()).map_err(failed(what))?;
@@ -227,7 +268,7 @@ pub(super) fn show(session: &mut Session<'_>, args: &Args, found: Found) -> Resu
     let text = if allocs.is_empty() {
         "No allocations placed".to_owned()
     } else {
-        table(&alloc::list_rows(&allocs, verbose, system::wall_ns()))
+        table(&lists::allocs(&allocs, verbose, system::wall_ns()))
     };
     session.section("Allocations", &text);
     Ok(0)

@@ -7,14 +7,38 @@ use super::format::{self, at, columns, entries, fields, list, plain, table, text
 use super::http::{Query, escape};
 use super::{Session, Stop, failed, find, http, system};
 use crate::hcl::v1;
-use crate::stdx::{duration, json as texts, parse_bool, sort};
+use crate::os::entropy;
+use crate::stdx::Entropy;
+use crate::stdx::{BTreeMap, duration, json as texts, parse_bool, sort};
 
 /// An object of a file in JSON, or in HCL as `block "name" { … }`; keys in the API's form.
 pub(super) fn object(path: &str, block: &str) -> Result<Value, String> {
+    let (name, read) = parts(path, block)?;
+    let Some(read) = read else { return Ok(name) };
+    let mut out = api_form(&read);
+    if let (Value::String(_), Value::Object(map)) = (&name, &mut out) {
+        map.entry("Name").or_insert(name);
+    }
+    Ok(out)
+}
+
+/// An object of a file, with the keys as they are written.
+pub(super) fn read_object(path: &str, block: &str) -> Result<Value, String> {
+    let (name, read) = parts(path, block)?;
+    let Some(mut read) = read else { return Ok(name) };
+    if let (Value::String(_), Value::Object(map)) = (&name, &mut read) {
+        map.entry("name").or_insert(name);
+    }
+    Ok(read)
+}
+
+/// The label of the block and what is in it; of a file in JSON the object alone.
+fn parts(path: &str, block: &str) -> Result<(Value, Option<Value>), String> {
     let bytes = system::read(path)?;
     let source = String::from_utf8_lossy(&bytes);
     if source.trim_start().starts_with('{') {
-        return serde_json::from_slice(&bytes).map_err(|e| format!("{path}: {e}"));
+        let all = serde_json::from_slice(&bytes).map_err(|e| format!("{path}: {e}"))?;
+        return Ok((all, None));
     }
     let items = v1::parse(&source).map_err(|e| format!("{path}: {e}"))?;
     let is = |i: &&v1::Item| i.keys.first().is_some_and(|(k, _)| k == block);
@@ -25,11 +49,7 @@ pub(super) fn object(path: &str, block: &str) -> Result<Value, String> {
     };
     let written = texts::encode(&texts::Any::Map(v1::values(inner)));
     let read: Value = serde_json::from_slice(&written).map_err(|e| e.to_string())?;
-    let mut out = api_form(&read);
-    if let (Some((name, _)), Value::Object(map)) = (name, &mut out) {
-        map.entry("Name").or_insert_with(|| name.as_str().into());
-    }
-    Ok(out)
+    Ok((name.map_or(Value::Null, |(name, _)| name.as_str().into()), Some(read)))
 }
 
 /// `memory_oversubscription` → `MemoryOversubscription`; what is in `meta` keeps its names.
@@ -117,8 +137,17 @@ pub(super) fn members(session: &mut Session<'_>, args: &Args) -> Result<i32, Sto
         return Ok(0);
     }
     let all = http::decode(&body).map_err(failed(wrong))?;
-    let leader = session.api.get("/v1/status/leader", Query::default()).unwrap_or_default();
-    let leader = plain(&leader);
+    let own = text(&all, "ServerRegion").to_owned();
+    // Each region has a leader; one that is not reached shows none.
+    let mut leaders = BTreeMap::new();
+    for m in list(&all, "Members") {
+        let region = at(m, "Tags.region").as_str().unwrap_or(&own).to_owned();
+        if !leaders.contains_key(&region) {
+            let query = Query::default().with("region", &region);
+            let leader = session.api.get("/v1/status/leader", query).unwrap_or_default();
+            leaders.insert(region, plain(&leader));
+        }
+    }
     let specs = match args.on("detailed") {
         true => "Name|Address=Addr|Port|Tags",
         false => {
@@ -132,7 +161,8 @@ pub(super) fn members(session: &mut Session<'_>, args: &Args) -> Result<i32, Sto
             let mut m = m.clone();
             let rpc = at(&m, "Tags.rpc_addr").as_str().unwrap_or(text(&m, "Addr")).to_owned();
             let address = format!("{rpc}:{}", text(&m, "Tags.port"));
-            m["Leader"] = (address == leader).into();
+            let region = at(&m, "Tags.region").as_str().unwrap_or(&own);
+            m["Leader"] = leaders.get(region).is_some_and(|l| *l == address).into();
             m
         })
         .collect();
@@ -173,6 +203,14 @@ pub(super) fn api(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
         Some(text) => Some(text.as_bytes().to_vec()),
         None => None,
     };
+    for field in args.all("H") {
+        let wrong = || Stop::Usage(format!("{field:?} is not of the form name: value"));
+        let (name, value) = field.split_once(':').ok_or_else(wrong)?;
+        if field.bytes().any(|b| b < 0x20) {
+            return Err(wrong());
+        }
+        session.api.fields.push_str(&format!("{}: {}\r\n", name.trim(), value.trim()));
+    }
     let method = args.value("X").unwrap_or(if body.is_some() { "PUT" } else { "GET" });
     let (bare, parameters) = path.split_once('?').unwrap_or((&path, ""));
     let mut query = Query::default().with("filter", args.value("filter").unwrap_or_default());
@@ -181,8 +219,9 @@ pub(super) fn api(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     }
     if args.on("dryrun") {
         let body = body.map(|b| format!(" -d '{}'", String::from_utf8_lossy(&b)));
+        let fields: String = args.all("H").map(|f| format!(" -H '{f}'")).collect();
         let line = format!(
-            "curl -X {method}{} {}{bare}{}",
+            "curl -X {method}{fields}{} {}{bare}{}",
             body.unwrap_or_default(),
             session.api.address,
             query.text()
@@ -341,26 +380,62 @@ pub(super) fn keyring_remove(session: &mut Session<'_>, args: &Args) -> Result<i
     Ok(0)
 }
 
-/// Writes the whole state into a file.
-pub(super) fn snapshot_save(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    let made = format!("vardo-{}.snap", session.look.now / 1_000_000_000);
-    let path = Some(args.at(0)).filter(|p| !p.is_empty()).unwrap_or(&made);
-    let wrong = "Failed to get snapshot file from the servers";
-    let body =
-        session.api.get_raw("/v1/operator/snapshot", Query::default()).map_err(failed(wrong))?;
-    system::create(path, &body)?;
-    session.say(&format!("State file written to {path}"));
+/// Prints what the agent measures.
+pub(super) fn metrics(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let format = args.value("format").filter(|_| !args.on("json"));
+    let query = Query::default().with("format", format.unwrap_or_default());
+    let wrong = "Error getting metrics";
+    let body = session.api.get_raw("/v1/metrics", query).map_err(failed(wrong))?;
+    if !session.shaped(args, &body)? {
+        match args.on("pretty") && format.is_none() {
+            true => session.json(&String::from_utf8_lossy(&body)),
+            false => session.write(&body),
+        };
+    }
     Ok(0)
 }
 
-/// Replaces the whole state.
-pub(super) fn snapshot_restore(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    let body = system::read(args.at(0))?;
-    let wrong = "Failed to restore snapshot";
-    let path = "/v1/operator/snapshot";
-    session.api.send("PUT", path, Query::default(), Some(&body)).map_err(failed(wrong))?;
-    session.say("Snapshot Restored");
+/// Makes the secret of a cluster.
+pub(super) fn gossip_generate(session: &mut Session<'_>, _: &Args) -> Result<i32, Stop> {
+    let mut key = [0; 32];
+    entropy::System::new().fill(&mut key);
+    session.say(&texts::Bytes::encode(&key));
     Ok(0)
+}
+
+/// `operator gossip keyring install`, `list`, `remove` and `use`.
+pub(super) fn gossip(session: &mut Session<'_>, args: &Args, op: &str) -> Result<i32, Stop> {
+    let (path, body) = (format!("/v1/agent/keyring/{op}"), json!({ "Key": args.at(0) }));
+    let answer = session.put(&path, Query::default(), &body, "Error asking for the keyring")?;
+    for (key, servers) in entries(&answer, "Keys") {
+        session.say(&format!("{key}  {servers}/{}", format::int(&answer, "NumNodes")));
+    }
+    Ok(0)
+}
+
+/// Whether the agent is well: 2 where it is not, or does not answer.
+pub(super) fn check(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let mut fault = None;
+    if let Err(e) = session.api.get("/v1/agent/health", Query::default()) {
+        fault = Some(e.to_string());
+    }
+    for (path, flag) in [("/v1/agent/servers", "min-servers"), ("/v1/status/peers", "min-peers")] {
+        let Some(least) = args.number(flag).map_err(Stop::Usage)? else { continue };
+        match session.api.get(path, Query::default()).map(|all| list(&all, "").len() as u64) {
+            Ok(n) if n < least => {
+                fault = Some(format!("there are {n} servers, -{flag} is {least}"));
+            }
+            Ok(_) => {}
+            Err(e) => fault = Some(e.to_string()),
+        }
+    }
+    match fault {
+        Some(why) => {
+            session.warn(&format!("The agent is not well: {why}"));
+            Ok(2)
+        }
+        None => Ok(0),
+    }
 }
 
 /// Prints the agent's log as it comes.
@@ -371,10 +446,29 @@ pub(super) fn monitor(session: &mut Session<'_>, args: &Args) -> Result<i32, Sto
         .with("node_id", &node.unwrap_or_default())
         .with("server_id", args.value("server-id").unwrap_or_default())
         .with("log_json", if args.on("json") { "true" } else { "" })
+        .with("log_include_location", if args.on("log-include-location") { "true" } else { "" })
         .with("plain", "true");
-    let wrong = "Error starting monitor";
-    let mut stream =
-        session.api.open("GET", "/v1/agent/monitor", query, None).map_err(failed(wrong))?;
+    copied(session, "/v1/agent/monitor", query, "Error starting monitor")
+}
+
+/// Prints what the machine's journal has of a service, or what the agent's log file has.
+pub(super) fn monitor_export(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
+    let node = args.value("node-id").map(|id| find::id(session, &find::NODE, id)).transpose()?;
+    let flag = |name: &str| if args.on(name) { "true" } else { "" };
+    let query = Query::default()
+        .with("service_name", args.value("service-name").unwrap_or_default())
+        .with("logs_since", args.value("logs-since").unwrap_or_default())
+        .with("on_disk", flag("on-disk"))
+        .with("follow", flag("follow"))
+        .with("node_id", &node.unwrap_or_default())
+        .with("server_id", args.value("server-id").unwrap_or_default())
+        .with("plain", "true");
+    copied(session, "/v1/agent/monitor/export", query, "Error reading the journal")
+}
+
+/// Prints an answer as it comes, to its end.
+fn copied(session: &mut Session<'_>, path: &str, query: Query, wrong: &str) -> Result<i32, Stop> {
+    let mut stream = session.api.open("GET", path, query, None).map_err(failed(wrong))?;
     let mut buffer = [0; 16 * 1024];
     while session.open {
         match std::io::Read::read(&mut stream, &mut buffer) {
@@ -386,19 +480,39 @@ pub(super) fn monitor(session: &mut Session<'_>, args: &Args) -> Result<i32, Sto
     Ok(0)
 }
 
-/// Prints the address of the API's pages.
+/// Prints the address of the web page, or of what it shows of a job.
 pub(super) fn ui(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    let base = format!("{}/ui", session.api.address.trim_end_matches('/'));
-    let page = match args.at(0) {
-        "" => String::new(),
-        id => {
-            let job = find::job(session, id)?;
-            let namespace = text(&job, "Namespace");
-            format!("/jobs/{}@{namespace}", escape(text(&job, "ID")))
-        }
-    };
-    session.say(&format!("{base}{page}"));
+    let mut address = page(session, "", "");
+    if !args.at(0).is_empty() {
+        let job = find::job(session, args.at(0))?;
+        session.api.namespace = text(&job, "Namespace").to_owned();
+        address = page(session, "job", text(&job, "ID"));
+    }
+    if args.on("authenticate") {
+        let path = "/v1/acl/token/onetime";
+        let once = session.put(path, Query::default(), &Value::Null, "Error logging in")?;
+        address = format!("{address}?ott={}", escape(text(&once, "OneTimeToken.OneTimeSecretID")));
+    }
+    session.say(&address);
     Ok(0)
+}
+
+/// Where the web page shows what a command is about.
+pub(super) fn page(session: &Session<'_>, command: &str, id: &str) -> String {
+    let base = format!("{}/ui", session.api.address.trim_end_matches('/'));
+    let (kind, rest) = command.split_once(' ').unwrap_or((command, ""));
+    match (kind, rest) {
+        // Their arguments are files.
+        ("job", "run" | "plan") => format!("{base}/jobs"),
+        ("job", _) if !id.is_empty() => {
+            let namespace = Some(session.api.namespace.as_str()).filter(|n| !n.is_empty());
+            format!("{base}/jobs/{}@{}", escape(id), namespace.unwrap_or("default"))
+        }
+        ("alloc", _) if !id.is_empty() => format!("{base}/allocations/{}", escape(id)),
+        ("node", _) if !id.is_empty() => format!("{base}/clients/{}", escape(id)),
+        ("node", _) => format!("{base}/clients"),
+        _ => base,
+    }
 }
 
 /// Shows what the agent says of itself.

@@ -1,13 +1,12 @@
 //! `simulate`: reads jobs and a fleet, and shows what the simulation makes of them.
 
-use std::collections::BTreeMap;
-
 use super::args::Args;
 use super::http::{Query, escape};
 use super::jobfile::JobFile;
 use super::{Session, Stop, failed};
 use crate::api::{Allocation, Job, Node, NodeListStub};
 use crate::simulate::{self, Asked, Shape};
+use crate::stdx::BTreeMap;
 
 /// Drivers of nodes that name none, besides those that the jobs ask for.
 const DRIVER: &str = "raw_exec";

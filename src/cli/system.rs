@@ -28,6 +28,15 @@ pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// Whether more than ASCII may be written: the locale says so, or nothing.
+pub(super) fn is_utf8() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(env);
+    locale.is_none_or(|l| {
+        let l = l.to_ascii_lowercase();
+        l.contains("utf-8") || l.contains("utf8")
+    })
+}
+
 /// Writes a file that must not be there yet.
 pub(super) fn create(path: &str, bytes: &[u8]) -> Result<(), String> {
     use std::io::Write;

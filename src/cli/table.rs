@@ -1,124 +1,21 @@
-//! Every command: names, arguments, flags and what it does. The rest stands in `table_rest.rs`.
+//! Every command: names, arguments, flags and what it does. The rest stands in `table_rest.rs`
+//! and `table_tools.rs`.
 
-use super::args::{Args, Flag, flags};
+use super::command::{Command, Run, api, local};
+use super::methods::METHODS;
 use super::table_rest::REST;
+use super::table_tools::TOOLS;
+use super::volume::VOLUME;
 use super::{
-    Session, Stop, agent, alloc, deployment, drain, fs, job, job_change, job_show, job_status,
-    logs, node, plan, simulate,
+    agent, alloc, deployment, drain, exec, fs, job, job_change, job_init, job_show, job_status,
+    lists, logs, node, plan, simulate,
 };
-
-/// One command.
-pub(super) struct Command {
-    /// The first is the full one; the others, behind commas, do the same.
-    pub(super) names: &'static str,
-    /// Arguments as the usage line shows them: `<needed>`, `[optional]`, `<one or more>...`.
-    pub(super) args: &'static str,
-    pub(super) about: &'static str,
-    /// See [`flags`].
-    own: &'static str,
-    /// Takes the general options: it speaks to an agent.
-    pub(super) remote: bool,
-    pub(super) run: Run,
-}
-
-/// A command's function: an exit status, or why there was nothing to do.
-pub(super) type Code = fn(&mut Session<'_>, &Args) -> Result<i32, Stop>;
-
-/// What a command does.
-#[derive(Clone, Copy)]
-pub(super) enum Run {
-    Do(Code),
-    /// Reads its flags itself.
-    Raw(Code),
-    /// GET of a list: what it is of, path, columns (see `format::rows`).
-    List(&'static str, &'static str, &'static str),
-    /// GET of an object: what it is, path, lines (see `format::fields`).
-    Show(&'static str, &'static str, &'static str),
-    /// A request: what goes wrong, method, path, what is said at the end.
-    Send(&'static str, &'static str, &'static str, &'static str),
-}
-
-/// A command that speaks to an agent.
-pub(super) const fn api(
-    names: &'static str,
-    args: &'static str,
-    about: &'static str,
-    own: &'static str,
-    run: Run,
-) -> Command {
-    Command { names, args, about, own, remote: true, run }
-}
-
-/// A command that does not.
-pub(super) const fn local(
-    names: &'static str,
-    args: &'static str,
-    about: &'static str,
-    own: &'static str,
-    run: Run,
-) -> Command {
-    Command { names, args, about, own, remote: false, run }
-}
-
-impl Command {
-    pub(super) fn name(&self) -> &'static str {
-        self.names.split(',').next().unwrap_or_default()
-    }
-
-    /// Flags of its own, without the general options.
-    pub(super) fn own_flags(&self) -> Vec<Flag> {
-        if matches!(self.run, Run::Raw(_)) { agent::flags() } else { flags(self.own, COMMON) }
-    }
-
-    /// All flags.
-    pub(super) fn all_flags(&self) -> Vec<Flag> {
-        let mut all = self.own_flags();
-        if self.remote {
-            all.extend(flags(GENERAL, COMMON));
-        }
-        all
-    }
-}
-
-/// Options of every command that speaks to an agent.
-pub(super) const GENERAL: &str = "\
-    address=<addr> Address of the agent, http://host:port or unix:///path; also NOMAD_ADDR
-    region=<region> Region to ask; also NOMAD_REGION
-    namespace=<namespace> Namespace to work in, * for all; also NOMAD_NAMESPACE
-    token=<token> Secret of a token; also NOMAD_TOKEN
-    no-color Plain output, nothing redrawn in place; also NOMAD_CLI_NO_COLOR
-    force-color Colours although the output is no terminal; also NOMAD_CLI_FORCE_COLOR";
-
-/// Flags that mean the same wherever they are.
-pub(super) const COMMON: &str = "\
-    verbose Show full ids and more detail
-    json Print the API's objects as JSON
-    t=<template> Print the API's objects by a template such as '{{range .}}{{.ID}}{{end}}'
-    detach Return at once instead of following what happens
-    yes Do not ask
-    var=<name=value> Value of a variable of the file; repeatable
-    var-file=<path> File of values of variables; repeatable
-    hcl2-strict Refuse values of undeclared variables; on unless =false
-    eval-priority=<n> Priority of the evaluation
-    check-index=<n> Change it only where its modify index is n; 0: where there is none
-    policy-override Taken for compatibility
-    no-shutdown-delay Ignore the shutdown delay of groups and tasks
-    filter=<expression> Only what the expression is true for
-    per-page=<n> At most so many
-    page-token=<token> Go on from where a page ended
-    self The node of the agent that is asked
-    task=<task> Task of the allocation
-    job The argument is a job: take one of its allocations
-    tail Begin near the end: the last 10 lines, or as -n or -c say
-    f Go on with what is written from now on
-    n=<lines> Begin with the last lines
-    c=<bytes> Begin with the last bytes
-    description=<text> Text for people
-    ui Print the address of its page too";
 
 /// First words that several commands share.
 pub(super) const GROUPS: &[(&str, &str)] = &[
     ("acl", "Tokens, policies and roles."),
+    ("acl auth-method", "Ways to log in."),
+    ("acl binding-rule", "What people may do who log in."),
     ("acl policy", "Policies: what may be done."),
     ("acl role", "Roles: policies under one name."),
     ("acl token", "Tokens: who may do it."),
@@ -131,10 +28,14 @@ pub(super) const GROUPS: &[(&str, &str)] = &[
     ("job tag", "Names for versions of a job."),
     ("namespace", "Parts of the cluster with names of their own."),
     ("node", "Look at nodes and act on them."),
+    ("node identity", "Tokens that nodes prove themselves with."),
+    ("node intro", "Tokens that let new nodes in."),
     ("node meta", "Metadata of a node."),
     ("node pool", "Groups of nodes."),
     ("operator", "The cluster itself."),
     ("operator autopilot", "How servers look after each other."),
+    ("operator gossip", "The secret that servers know each other by."),
+    ("operator gossip keyring", "The secret that servers know each other by."),
     ("operator raft", "Consensus between the servers."),
     ("operator root", "The cluster's own keys."),
     ("operator root keyring", "Keys that variables and identities are kept with."),
@@ -146,7 +47,14 @@ pub(super) const GROUPS: &[(&str, &str)] = &[
     ("service", "Registered services."),
     ("system", "Upkeep of the cluster."),
     ("system reconcile", "Upkeep of summaries."),
+    ("tls", "Certificates of agents and people."),
+    ("tls ca", "The CA of a cluster."),
+    ("tls cert", "What the CA signs."),
     ("var", "Variables: small values that are kept encrypted."),
+    ("volume", "Volumes: directories that outlive allocations."),
+    ("volume claim", "Which jobs hold which volumes."),
+    ("volume snapshot", "Snapshots of volumes of CSI plugins."),
+    ("plugin", "CSI plugins."),
 ];
 
 /// Of a job file.
@@ -154,7 +62,7 @@ const FILE: &str = "json The file is JSON whatever it looks like\nvar\nvar-file\
 
 /// All commands, in the order of the help.
 pub(super) fn commands() -> impl Iterator<Item = &'static Command> {
-    MAIN.iter().chain(REST)
+    MAIN.iter().chain(REST).chain(METHODS).chain(TOOLS).chain(VOLUME)
 }
 
 const MAIN: &[Command] = &[
@@ -167,7 +75,8 @@ const MAIN: &[Command] = &[
         output Print the job as it would be submitted, and stop
         check-index\neval-priority\npolicy-override
         preserve-counts Keep the counts of groups that run
-        preserve-resources Keep the resources of tasks that run",
+        preserve-resources Keep the resources of tasks that run
+        ui",
         Run::Do(job::run),
     ),
     api(
@@ -273,7 +182,9 @@ const MAIN: &[Command] = &[
         meta=<key=value> Metadata of the instance; repeatable
         id-prefix-template=<text> Part of the instance's id
         idempotency-token=<text> With the same token only one instance runs
-        priority=<n> Priority of the instance",
+        priority=<n> Priority of the instance
+        wait Follow it until it has ended
+        ui",
         Run::Do(job_change::dispatch),
     ),
     api(
@@ -289,6 +200,19 @@ const MAIN: &[Command] = &[
         "Let the canaries of a job's deployment take over",
         "detach\nverbose\ngroup=<group> Only this group; repeatable",
         Run::Do(job_change::promote),
+    ),
+    api(
+        "job action",
+        "<action>",
+        "Run a command that a job holds ready",
+        "job=<job> Job of the action
+        alloc=<allocation> Where to run it; else the newest allocation that runs
+        group=<group> Group of the action
+        task=<task> Task of the action
+        i Pass standard input on; on unless =false
+        t With a terminal; on where this is one
+        e=<key> Key that ends the command, with a dot at the beginning of a line (none: no key)",
+        Run::Do(exec::action),
     ),
     api(
         "job allocs",
@@ -312,11 +236,11 @@ const MAIN: &[Command] = &[
         "Restart the tasks of a job, some allocations at a time",
         "all-tasks Tasks that have ended too
         batch-size=<n or n%> So many at a time; 1 if not given
-        batch-wait=<duration> Time between batches
+        batch-wait=<duration> Time between batches, or ask
         group=<group> Only this group; repeatable
         task=<task> Only this task; repeatable
         no-shutdown-delay
-        on-error=<fail or skip> What to do where one cannot be restarted; fail if not given
+        on-error=<action> Where one cannot be restarted: fail, skip or ask; fail if not given
         reschedule Replace allocations instead of restarting them
         verbose\nyes",
         Run::Do(job_change::restart),
@@ -337,12 +261,14 @@ const MAIN: &[Command] = &[
         "name=<name> The name",
         Run::Do(job_change::tag_unset),
     ),
-    local(
+    api(
         "job init, init",
         "[path]",
         "Write a job file to begin with",
-        "short Taken for compatibility",
-        Run::Do(job::init),
+        "short Without comments
+        template=<name> Another kind of job, or one of the variables below nomad/job-templates
+        list-templates Show which there are",
+        Run::Do(job_init::run),
     ),
     api(
         "alloc status",
@@ -359,7 +285,7 @@ const MAIN: &[Command] = &[
         "Print what a task has written",
         "stdout Only standard output
         stderr Only standard error
-        f\ntail\nn\nc\ntask\njob\ngroup=<group> With -job: group of the job\nverbose",
+        f\ntail\nn\nc\ntask\njob\ngroup\nverbose",
         Run::Do(logs::run),
     ),
     api(
@@ -368,8 +294,18 @@ const MAIN: &[Command] = &[
         "Show files of an allocation",
         "H Sizes for people
         stat Show the file, not what is in it
-        f\ntail\nn\nc\njob\nverbose",
+        f\ntail\nn\nc\njob\ngroup\nverbose",
         Run::Do(fs::run),
+    ),
+    api(
+        "alloc exec, exec",
+        "<allocation> <command>...",
+        "Run a command in a task",
+        "task\njob\ngroup
+        i Pass standard input on; on unless =false
+        t With a terminal; on where this is one
+        e=<key> Key that ends the command, with a dot at the beginning of a line (none: no key)",
+        Run::Do(exec::run),
     ),
     api(
         "alloc stop",
@@ -391,6 +327,14 @@ const MAIN: &[Command] = &[
         "Send a signal to tasks of an allocation",
         "s=<signal> SIGKILL if not given\ntask\nverbose",
         Run::Do(alloc::signal),
+    ),
+    api(
+        "alloc pause",
+        "<allocation> [task]",
+        "Hold a task back whatever its schedule says, where servers have schedules",
+        "state=<state> pause, run or scheduled; pause if not given
+        status Show it\ntask\nverbose",
+        Run::Do(alloc::pause),
     ),
     api(
         "alloc checks",
@@ -461,6 +405,30 @@ const MAIN: &[Command] = &[
         Run::Do(node::meta_read),
     ),
     api(
+        "node identity get",
+        "<node>",
+        "Show what a node's identity says",
+        "json\nt",
+        Run::Do(node::identity_get),
+    ),
+    api(
+        "node identity renew",
+        "<node>",
+        "Let a node ask for a new identity",
+        "verbose",
+        Run::Do(node::identity_renew),
+    ),
+    api(
+        "node intro create",
+        "",
+        "Make a token that lets a new node in",
+        "node-name=<name> The node; any if not given
+        node-pool=<pool> Its pool; default if not given
+        ttl=<duration> How long it is valid; as the servers are configured if not given
+        json\nt",
+        Run::Do(node::intro_create),
+    ),
+    api(
         "node pool list",
         "",
         "Show node pools",
@@ -479,14 +447,14 @@ const MAIN: &[Command] = &[
         "<pool>",
         "Show the nodes of a pool",
         "filter\nper-page\npage-token\nverbose\njson\nt",
-        Run::List("nodes", "/v1/node/pool/{0}/nodes", node::COLUMNS),
+        Run::List("nodes", "/v1/node/pool/{0}/nodes", lists::NODES),
     ),
     api(
         "node pool jobs",
         "<pool>",
         "Show the jobs of a pool",
         "filter\nper-page\npage-token\njson\nt",
-        Run::List("jobs", "/v1/node/pool/{0}/jobs", job_status::COLUMNS),
+        Run::List("jobs", "/v1/node/pool/{0}/jobs", lists::JOBS),
     ),
     api(
         "node pool apply",
@@ -494,6 +462,13 @@ const MAIN: &[Command] = &[
         "Make or change a node pool, from a file in HCL or JSON",
         "json The file is JSON whatever it looks like",
         Run::Do(node::pool_apply),
+    ),
+    local(
+        "node pool init",
+        "[path]",
+        "Write a file of a node pool to begin with",
+        "",
+        Run::Do(node::pool_init),
     ),
     api(
         "node pool delete",
@@ -512,13 +487,15 @@ const MAIN: &[Command] = &[
         "",
         "Show deployments",
         "filter\nper-page\npage-token\nverbose\njson\nt",
-        Run::List("deployments", "/v1/deployments", deployment::COLUMNS),
+        Run::List("deployments", "/v1/deployments", lists::DEPLOYMENTS),
     ),
     api(
         "deployment status",
         "[deployment]",
         "Show a deployment",
-        "monitor Follow it to its end\nverbose\njson\nt\nui",
+        "monitor Follow it to its end
+        wait=<duration> Taken for compatibility: changes show at once
+        verbose\njson\nt\nui",
         Run::Do(deployment::status),
     ),
     api(
@@ -599,6 +576,17 @@ pub(super) fn find(args: &[String]) -> Option<(&'static Command, usize)> {
 }
 
 const OLD_GROUPS: &[&str] = &["alloc", "eval", "node", "server"];
+
+/// The command that was probably meant by words that begin with a group; `None`: nothing but the
+/// group was said.
+pub(super) fn nearest_of_group(args: &[String]) -> Option<&'static str> {
+    let said = args.join(" ");
+    let of_it = |c: &&Command| c.name().split(' ').next() == args.first().map(String::as_str);
+    if GROUPS.iter().any(|(name, _)| *name == said) {
+        return None;
+    }
+    crate::hcl::diag::nearest(&said, commands().filter(of_it).map(Command::name))
+}
 
 /// The first word of a command that was probably meant.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {

@@ -1,7 +1,17 @@
 //! The rest of the table of commands: what is not about jobs, allocations, nodes and deployments.
 
-use super::table::{Command, Run, api, local};
-use super::{acl, agent, complete, deployment, help, job_status, operator, var};
+use super::command::{Command, Run, api, local};
+use super::{
+    acl, agent, complete, deployment, help, job_status, lists, operator, search, snapshot, tls, var,
+};
+
+/// What is said of commands that no agent without a licence serves.
+pub(super) const ENTERPRISE: &str = "Of the reference with a licence";
+
+/// A command of the reference with a licence, with whatever follows: the agent says so.
+const fn enterprise(name: &'static str, method: &'static str, path: &'static str) -> Command {
+    api(name, "[word]...", ENTERPRISE, "", Run::Send("asking", method, path, ""))
+}
 
 pub(super) const REST: &[Command] = &[
     api(
@@ -11,7 +21,7 @@ pub(super) const REST: &[Command] = &[
         "job=<job> Only of this job
         status=<status> Only those with this status
         filter\nper-page\npage-token\nverbose\njson\nt",
-        Run::List("evaluations", "/v1/evaluations", deployment::EVAL_COLUMNS),
+        Run::List("evaluations", "/v1/evaluations", lists::EVALS),
     ),
     api(
         "eval status",
@@ -31,7 +41,8 @@ pub(super) const REST: &[Command] = &[
         "var put",
         "<path> [key=value]...",
         "Write a variable",
-        "out=<form> table, json, hcl, go-template or none
+        "in=<form> Taken for compatibility: what a file is shows by itself
+        out=<form> table, json, hcl, go-template or none
         check-index
         force Write whatever is there
         template=<template> With -out=go-template
@@ -176,7 +187,7 @@ pub(super) const REST: &[Command] = &[
         "Send any request to the API and print the answer",
         "X=<method> GET, or PUT where there is a body
         d=<body> What to send; - for standard input
-        H=<header> Taken for compatibility
+        H=<header> A header, name: value; repeatable
         dryrun Print the request as a curl command
         filter\nverbose",
         Run::Do(operator::api),
@@ -212,6 +223,57 @@ pub(super) const REST: &[Command] = &[
         "Show how the servers are",
         "json\nt",
         Run::Do(operator::autopilot_health),
+    ),
+    local(
+        "operator gossip keyring generate",
+        "",
+        "Make the secret of a cluster, for encrypt in its servers' configurations",
+        "",
+        Run::Do(operator::gossip_generate),
+    ),
+    api(
+        "operator gossip keyring list",
+        "",
+        "Show the secrets of a cluster that knows several",
+        "",
+        Run::Do(|session, args| operator::gossip(session, args, "list")),
+    ),
+    api(
+        "operator gossip keyring install",
+        "<key>",
+        "Have all servers know another secret",
+        "",
+        Run::Do(|session, args| operator::gossip(session, args, "install")),
+    ),
+    api(
+        "operator gossip keyring use",
+        "<key>",
+        "Have all servers speak by that secret",
+        "",
+        Run::Do(|session, args| operator::gossip(session, args, "use")),
+    ),
+    api(
+        "operator gossip keyring remove",
+        "<key>",
+        "Have all servers forget a secret",
+        "",
+        Run::Do(|session, args| operator::gossip(session, args, "remove")),
+    ),
+    api(
+        "operator metrics",
+        "",
+        "Print what the agent measures",
+        "pretty Indent it
+        format=<format> prometheus
+        json\nt",
+        Run::Do(operator::metrics),
+    ),
+    api(
+        "operator utilization",
+        "",
+        ENTERPRISE,
+        "",
+        Run::Send("reading utilization", "POST", "/v1/operator/utilization", ""),
     ),
     api(
         "operator raft list-peers",
@@ -300,15 +362,37 @@ pub(super) const REST: &[Command] = &[
         "operator snapshot save",
         "[path]",
         "Write the whole state into a file",
-        "stale Taken for compatibility",
-        Run::Do(operator::snapshot_save),
+        "stale Of any server, not of the leader
+        data-dir=<path> Of an agent that is not running, from its data directory",
+        Run::Do(snapshot::save),
+    ),
+    local(
+        "operator snapshot inspect",
+        "<path>",
+        "Check a snapshot and say what is in it",
+        "",
+        Run::Do(snapshot::inspect),
     ),
     api(
         "operator snapshot restore",
         "<path>",
         "Replace the whole state by that of a file",
+        "data-dir=<path> Of a server that is not running and has no others, in its data directory",
+        Run::Do(snapshot::restore),
+    ),
+    local(
+        "operator snapshot state",
+        "<path>",
+        "Print the rows in a snapshot as JSON",
         "",
-        Run::Do(operator::snapshot_restore),
+        Run::Do(snapshot::state),
+    ),
+    local(
+        "operator snapshot redact",
+        "<path>",
+        "Take keys and other secrets out of a snapshot",
+        "",
+        Run::Do(snapshot::redact),
     ),
     api(
         "system gc",
@@ -489,21 +573,49 @@ pub(super) const REST: &[Command] = &[
         Run::Do(job_status::any),
     ),
     api(
+        "search",
+        "<text>",
+        "Find objects of all kinds by a part of their names",
+        "context=<kind> Only this kind: jobs, allocs, nodes, vars and so on\njson\nt",
+        Run::Do(search::run),
+    ),
+    api(
+        "check",
+        "",
+        "Tell by the exit status whether the agent is well: 2 where it is not",
+        "min-peers=<n> Fewest servers that vote
+        min-servers=<n> Fewest servers that the agent knows",
+        Run::Do(operator::check),
+    ),
+    api(
         "monitor",
         "",
         "Print the agent's log as it is written",
         "log-level=<level> TRACE, DEBUG, INFO, WARN or ERROR; INFO if not given
         node-id=<node> The log of this node
         server-id=<server> The log of this server
-        log-include-location Taken for compatibility
+        log-include-location With the place in the source
         json As JSON",
         Run::Do(operator::monitor),
     ),
     api(
+        "monitor export",
+        "",
+        "Print what the machine's journal has of an agent's service",
+        "service-name=<unit> The service, such as nomad.service
+        logs-since=<duration> How far back; 72h if not given
+        follow Go on with what comes
+        on-disk The agent's log file instead
+        node-id=<node> The journal of this node's machine
+        server-id=<server> The journal of this server's machine",
+        Run::Do(operator::monitor_export),
+    ),
+    api(
         "ui",
         "[id]",
-        "Print the address of the API's pages",
-        "authenticate Taken for compatibility\nshow-url Taken for compatibility",
+        "Print the address of the web page",
+        "authenticate With a one-time token in it, for this session's rights
+        show-url Taken for compatibility",
         Run::Do(operator::ui),
     ),
     api("agent-info", "", "Show what the agent says of itself", "json\nt", Run::Do(operator::info)),
@@ -522,5 +634,52 @@ pub(super) const REST: &[Command] = &[
         Run::Do(complete::run),
     ),
     local("man", "", "Print the manual page", "", Run::Do(help::man)),
+    local(
+        "tls ca create",
+        "",
+        "Make a CA that signs certificates of a cluster",
+        "days=<n> Days it is valid for; 1825 if not given
+        domain=<name> Domain of the cluster, nomad if not given
+        name-constraint Let it sign for names below the domain and for localhost only
+        additional-domain=<name> Another domain to sign for; repeatable
+        common-name=<name> Of its subject, like the next
+        country=<code> Of its subject
+        postal-code=<code> Of its subject
+        province=<name> Of its subject
+        locality=<name> Of its subject
+        street-address=<text> Of its subject
+        organization=<name> Of its subject
+        organizational-unit=<name> Of its subject",
+        Run::Do(tls::ca_create),
+    ),
+    local(
+        "tls ca info",
+        "[path]",
+        "Show what a CA's certificate says",
+        "domain=<name> Domain of the cluster, nomad if not given",
+        Run::Do(tls::ca_info),
+    ),
+    local(
+        "tls cert create",
+        "",
+        "Make a certificate for a server, a client or a person",
+        "server For servers: server.<region>.nomad
+        client For clients: client.<region>.nomad
+        cli For the command line: it makes calls and answers none
+        region=<name> Region of the agent, global if not given
+        cluster-region=<name> The same
+        domain=<name> Domain of the cluster, nomad if not given
+        days=<n> Days it is valid for; 365 if not given
+        ca=<path> Certificate of the CA; <domain>-agent-ca.pem if not given
+        key=<path> Key of the CA; <domain>-agent-ca-key.pem if not given
+        additional-dnsname=<name> Another name of the host; repeatable
+        additional-ipaddress=<ip> Another address of the host; repeatable",
+        Run::Do(tls::cert_create),
+    ),
+    local("tls cert info", "<path>", "Show what a certificate says", "", Run::Do(tls::cert_info)),
+    enterprise("license", "PUT", "/v1/operator/license"),
+    enterprise("quota", "GET", "/v1/quotas"),
+    enterprise("recommendation", "GET", "/v1/recommendations"),
+    enterprise("sentinel", "GET", "/v1/sentinel/policies"),
     local("version", "", "Print the version", "", Run::Do(agent::version)),
 ];

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::args::Args;
 use super::format::{at, columns, entries, fields, list as items, plain, text};
 use super::http::{Failure, Query, escape};
-use super::{Session, Stop, failed, http, operator, show, system, template};
+use super::{Session, Stop, failed, http, operator, show, system};
+use crate::template::{Options, render};
 
 fn path(args: &Args) -> String {
     format!("/v1/var/{}", escape(args.at(0)))
@@ -19,7 +20,7 @@ fn print(session: &mut Session<'_>, args: &Args, body: &[u8], or: &str) -> Resul
         "json" => session.json(&String::from_utf8_lossy(body)),
         "go-template" => {
             let template = args.value("template").unwrap_or_default();
-            let text = template::render(template, &value)?;
+            let text = render(template, Options::default(), &value, &mut ())?;
             session.say(&text);
         }
         "hcl" => {

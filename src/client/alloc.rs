@@ -6,37 +6,28 @@
 //! Order: `prestart` tasks end (sidecars run) → main tasks → `poststart` once all main tasks run →
 //! the end of the main tasks stops the sidecars → `poststop`.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::status::{
     CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_PENDING, CLIENT_RUNNING, DESIRED_EVICT, DESIRED_STOP,
     JOB_BATCH, JOB_SYSBATCH, TASK_RUNNING,
 };
-use crate::api::{AllocDeploymentStatus, AllocNetworkStatus, Allocation, Job, TaskGroup};
-use crate::client::ClientEffect;
+use crate::api::{AllocDeploymentStatus, AllocNetworkStatus, Allocation, Job, Task, TaskGroup};
 use crate::client::checks::{Checks, ProbeEvent};
-use crate::client::exec_proto::ExecutorEvent;
+use crate::client::env::TaskDirs;
+use crate::client::exec_proto::{ExecutorCmd, ExecutorEvent};
 use crate::client::health::{self, Watch};
+use crate::client::interpolate::Scope;
+use crate::client::persist::{Kept, RunRow};
 use crate::client::services::Services;
-use crate::client::task::{Ctx, Spec, TaskMachine, TaskRow, Then};
-use crate::client::{events, files};
+use crate::client::supply::{Change, Supply, SupplyRow};
+use crate::client::task::{Ctx, Spec, TaskMachine, Then, alloc_root, sources};
+use crate::client::templates::{Place, Templates};
+use crate::client::{ClientEffect, Told};
+use crate::client::{env, events, files};
 use crate::command::AllocClientState;
 use crate::stdx::json::Time;
-use crate::stdx::json::records;
-use crate::stdx::{duration, sort};
-
-records! {
-/// What is kept of an allocation besides its description and its tasks.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct RunRow {
-    built: bool,
-    begun_wall_ns: i64,
-    healthy: Option<bool>,
-    healthy_at: i64,
-    over: bool,
-}
-}
+use crate::stdx::{BTreeMap, duration, sort};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Dirs {
@@ -82,6 +73,8 @@ pub(crate) struct AllocMachine {
     watch: Option<Watch>,
     pub(crate) services: Services,
     pub(crate) checks: Checks,
+    pub(crate) supply: Supply,
+    pub(crate) templates: Templates,
     /// Collected on the servers: ends without a report.
     pub(crate) gone: bool,
     /// Stopped here because no server was to be reached for too long.
@@ -109,12 +102,9 @@ impl AllocMachine {
     }
 
     /// Takes up an allocation where an earlier run of the agent left it.
-    pub(crate) fn restore(
-        alloc: &Rc<Allocation>,
-        run: RunRow,
-        mut rows: BTreeMap<String, TaskRow>,
-        ctx: &mut Ctx<'_>,
-    ) -> Option<Self> {
+    pub(crate) fn restore(kept: Kept, ctx: &mut Ctx<'_>) -> Option<Self> {
+        let Kept { alloc, run, supply, tasks: mut rows } = kept;
+        let alloc = &alloc;
         let job = Rc::clone(alloc.job.as_ref()?);
         let group = group_of(&job, &alloc.task_group)?;
         let tasks = group
@@ -128,6 +118,11 @@ impl AllocMachine {
         let mut machine = Self::blank(alloc, &job, tasks, run);
         machine.alloc_changed = false;
         machine.run_changed = false;
+        machine.supply = Supply::restore(supply.identities);
+        machine.templates = Templates::restore(supply.answers);
+        for task in machine.tasks.iter().filter(|t| t.is_live()) {
+            machine.templates.adopted(task.name());
+        }
         if machine.run.built {
             machine.dirs = Dirs::Built;
         }
@@ -153,6 +148,8 @@ impl AllocMachine {
             watch: None,
             services: Services::default(),
             checks: Checks::default(),
+            supply: Supply::default(),
+            templates: Templates::default(),
             gone: false,
             cut_off: false,
             run_changed: true,
@@ -234,6 +231,157 @@ impl AllocMachine {
         self.heed_checks(ctx);
     }
 
+    /// The servers have answered a question; it may be that of another allocation.
+    pub(crate) fn told(&mut self, id: u64, told: Option<&Told>, ctx: &mut Ctx<'_>) {
+        if self.templates.told(id, told, ctx) {
+            return self.advance(ctx);
+        }
+        if !self.supply.awaits(id) {
+            return;
+        }
+        let (alloc, job) = (Rc::clone(&self.alloc), Rc::clone(&self.job));
+        let Some(group) = group_of(&job, &alloc.task_group) else { return };
+        for change in self.supply.told(told, &alloc.id, group, ctx) {
+            self.change(change, ctx);
+        }
+        self.advance(ctx);
+    }
+
+    /// Gives a running task what is new, and tells it as it wants to be told.
+    fn change(&mut self, change: Change, ctx: &mut Ctx<'_>) {
+        let Change { task, files, mode, signal, script, why } = change;
+        self.each(ctx, |machine, spec, ctx| {
+            if machine.name() != task || !machine.is_running() {
+                return;
+            }
+            if !files.is_empty() {
+                let key = (spec.alloc.id.clone(), task.clone());
+                ctx.out.push(ClientEffect::Place(key, files.clone()));
+            }
+            match mode.as_str() {
+                "restart" => {
+                    let event = events::restart_signaled(ctx.now.wall_ns, &why);
+                    machine.stop(Then::Restart, Some(event), true, spec, ctx);
+                }
+                // Nobody waits for how it goes.
+                "signal" => drop(machine.signal(&signal, 0, ctx)),
+                "script" => {
+                    let Some(script) = &script else { return };
+                    let timeout = script.timeout.and_then(|ns| u64::try_from(ns).ok());
+                    let command = ExecutorCmd::Run {
+                        id: if script.fail_on_error { SCRIPT_FATAL } else { SCRIPT }.to_owned(),
+                        command: script.command.clone(),
+                        args: script.args.clone(),
+                        timeout_ns: timeout.unwrap_or(SCRIPT_NS),
+                    };
+                    let key = (spec.alloc.id.clone(), task.clone());
+                    ctx.out.push(ClientEffect::Executor(key, command));
+                }
+                _ => {}
+            }
+        });
+    }
+
+    /// Renders the templates of all tasks that may still start or run.
+    fn render(&mut self, at: Spec<'_>, ctx: &mut Ctx<'_>) {
+        // What lies in files may be made by tasks that run before.
+        let may = |t: &TaskMachine| !t.is_waiting() || self.may_start(t);
+        let begun = |t: &&TaskMachine| !t.lacks_artifacts() && may(t);
+        let built = self.dirs == Dirs::Built;
+        let turns = self.tasks.iter().filter(|_| built).filter(begun);
+        let turns: Vec<String> = turns.map(|t| t.name().to_owned()).collect();
+        let tasks = at.group.tasks.iter().filter(|t| !t.templates.is_empty());
+        for task in tasks.filter(|t| self.supply.has_all(t)) {
+            let Some(machine) = self.tasks.iter_mut().find(|m| m.name() == task.name) else {
+                continue;
+            };
+            if machine.is_dead() {
+                continue;
+            }
+            let spec = Spec { task, ..at };
+            let scope = scope(spec, &self.supply, ctx);
+            let place =
+                Place { files: turns.contains(&task.name), ..place(spec, &scope, &self.supply) };
+            self.templates.advance(&place, ctx);
+            if let Some(text) = self.templates.news(&task.name) {
+                machine.event(events::template(ctx.now.wall_ns, &text));
+            }
+        }
+    }
+
+    /// Gives running tasks what was rendered anew, where its time has come.
+    fn apply_templates(&mut self, ctx: &mut Ctx<'_>) {
+        let (alloc, job) = (Rc::clone(&self.alloc), Rc::clone(&self.job));
+        let Some(group) = group_of(&job, &alloc.task_group) else { return };
+        let mut changes = Vec::new();
+        for task in group.tasks.iter().filter(|t| !t.templates.is_empty()) {
+            if self.tasks.iter().any(|t| t.name() == task.name && t.is_running()) {
+                changes.extend(self.templates.first(task));
+            }
+            if !self.templates.is_due(&task.name, ctx.now) {
+                continue;
+            }
+            let spec = Spec { alloc: &alloc, job: &job, group, task };
+            let scope = scope(spec, &self.supply, ctx);
+            changes.extend(self.templates.due(&place(spec, &scope, &self.supply), ctx));
+        }
+        for change in changes {
+            self.change(change, ctx);
+        }
+    }
+
+    /// What is kept of what servers gave.
+    pub(crate) fn supply_row(&self) -> SupplyRow {
+        SupplyRow { identities: self.supply.identities().clone(), answers: self.templates.kept() }
+    }
+
+    /// How the script of a change mode went.
+    pub(crate) fn script_ran(
+        &mut self,
+        task: &str,
+        id: &str,
+        text: Option<String>,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let Some(text) = text else { return };
+        self.each(ctx, |machine, spec, ctx| {
+            if machine.name() == task && machine.is_running() {
+                machine.event(events::template(ctx.now.wall_ns, &text));
+                if id == SCRIPT_FATAL {
+                    machine.stop(Then::Judge, None, true, spec, ctx);
+                }
+            }
+        });
+        self.advance(ctx);
+    }
+
+    /// Files of a task were written, or not.
+    pub(crate) fn placed(&mut self, task: &str, result: Result<(), String>, ctx: &mut Ctx<'_>) {
+        let Err(text) = result else { return };
+        if let Some(machine) = self.tasks.iter_mut().find(|t| t.name() == task) {
+            machine.event(events::setup_failure(ctx.now.wall_ns, &text));
+        }
+        self.advance(ctx);
+    }
+
+    /// The artifacts of a task were fetched, or not.
+    pub(crate) fn fetched(
+        &mut self,
+        task: &str,
+        result: Result<(), (String, bool)>,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let mut result = Some(result);
+        self.each(ctx, |machine, spec, ctx| {
+            if machine.name() == task
+                && let Some(result) = result.take()
+            {
+                machine.fetched(result, spec, ctx);
+            }
+        });
+        self.advance(ctx);
+    }
+
     /// How a probe of a check goes on.
     pub(crate) fn probe(&mut self, check: &str, event: ProbeEvent, ctx: &mut Ctx<'_>) {
         let alloc = Rc::clone(&self.alloc);
@@ -265,7 +413,12 @@ impl AllocMachine {
         let watch = self.watch.filter(|_| !self.must_stop()).map(|w| w.deadline());
         let held = if let Hold::Until(at) = self.hold { Some(at) } else { None };
         let tasks = self.tasks.iter().filter_map(TaskMachine::deadline);
-        tasks.chain(self.run_until).chain(held).chain(watch).chain(self.checks.deadline()).min()
+        // While tasks end nothing is asked.
+        let asks = self.cause() == Cause::None && self.waits.is_empty();
+        let supply = self.supply.deadline().filter(|_| asks);
+        let templates = self.templates.deadline().filter(|_| asks);
+        let rest = [self.run_until, held, watch, self.checks.deadline(), supply, templates];
+        tasks.chain(rest.into_iter().flatten()).min()
     }
 
     /// When the verdict on its health falls, where that is so soon that a report waits for it:
@@ -313,6 +466,12 @@ impl AllocMachine {
                 break;
             }
         }
+        if self.is_terminal() {
+            self.supply.end(ctx);
+            self.templates.end(ctx);
+        } else {
+            self.apply_templates(ctx);
+        }
         self.serve(&alloc, &job, group, ctx);
         self.judge(ctx);
         self.report |= self.tasks.iter().any(|t| t.changed);
@@ -350,7 +509,7 @@ impl AllocMachine {
     fn stop_due(&mut self, alloc: &Allocation, job: &Job, group: &TaskGroup, ctx: &mut Ctx<'_>) {
         if let Dirs::Failed(text) = &self.dirs {
             for task in &mut self.tasks {
-                task.fail_setup(text, ctx.now);
+                task.fail_setup(text, ctx);
             }
             return;
         }
@@ -413,6 +572,10 @@ impl AllocMachine {
 
     fn start_due(&mut self, alloc: &Allocation, job: &Job, group: &TaskGroup, ctx: &mut Ctx<'_>) {
         let cause = self.cause();
+        if cause == Cause::None && !self.is_terminal() && self.waits.is_empty() {
+            self.supply.advance(&alloc.id, group, ctx);
+            self.render(Spec { alloc, job, group, task: &Task::default() }, ctx);
+        }
         if self.dirs == Dirs::Missing {
             if cause == Cause::None && self.waits.is_empty() {
                 self.build_dirs(alloc, job, group, ctx);
@@ -422,11 +585,27 @@ impl AllocMachine {
         if self.dirs != Dirs::Built {
             return;
         }
+        let wall = ctx.now.wall_ns;
+        // What is to run at the end cannot wait for what it is given.
+        let late = cause != Cause::None;
+        let (supply, templates) = (&self.supply, &self.templates);
+        let is_ready = |task: &TaskMachine| {
+            let spec = group.tasks.iter().find(|t| t.name == task.name());
+            // Templates may be made from artifacts.
+            let rendered = |t: &Task| task.lacks_artifacts() || templates.is_ready(t);
+            late || spec.is_some_and(|t| supply.is_ready(t, wall) && rendered(t))
+        };
+        for task in self.tasks.iter_mut().filter(|t| t.wants_start(ctx.now.mono_ns)) {
+            if !is_ready(task) {
+                task.wait();
+            }
+        }
         let rearming = self.tasks.iter().any(TaskMachine::is_rearming);
         let due: Vec<usize> = (0..self.tasks.len())
             .filter(|i| {
                 let Some(task) = self.tasks.get(*i) else { return false };
-                let allowed = cause == Cause::None || task.hook == POSTSTOP;
+                let ready = is_ready(task);
+                let allowed = ready && (cause == Cause::None || task.hook == POSTSTOP);
                 let turn = task.is_waiting() && !rearming && self.may_start(task);
                 allowed && (turn || task.wants_start(ctx.now.mono_ns))
             })
@@ -436,8 +615,20 @@ impl AllocMachine {
             let Some(task) = group.tasks.iter().find(|t| t.name == machine.name()) else {
                 continue;
             };
+            let spec = Spec { alloc, job, group, task };
             let error = self.file_errors.get(&task.name).map(String::as_str);
-            machine.start(Spec { alloc, job, group, task }, error, ctx);
+            if machine.lacks_artifacts() && error.is_none() {
+                machine.fetch(spec, ctx);
+                continue;
+            }
+            let mut given = self.supply.give(&alloc.id, task, ctx);
+            if !task.templates.is_empty() {
+                let scope = scope(spec, &self.supply, ctx);
+                let place = place(spec, &scope, &self.supply);
+                self.templates.give(&place, ctx, &mut given);
+            }
+            let error = error.or(self.templates.error(&task.name));
+            machine.start(spec, error, given, ctx);
         }
     }
 
@@ -597,7 +788,7 @@ impl AllocMachine {
                 machine.stop(then, Some(why), true, spec, ctx);
             } else if all && machine.is_dead() && machine.hook != POSTSTOP {
                 machine.event(events::restart_signaled(ctx.now.wall_ns, reason));
-                machine.rearm(ctx.now);
+                machine.rearm(ctx);
             }
         });
         self.advance(ctx);
@@ -652,6 +843,31 @@ impl AllocMachine {
 pub(crate) fn signal_error(task: &str, text: &str) -> String {
     format!("Failed to signal task: {task}, err: {text}")
 }
+
+/// What templates of a task see as its environment.
+fn scope(spec: Spec<'_>, supply: &Supply, ctx: &Ctx<'_>) -> Scope {
+    let dirs = TaskDirs::host(&alloc_root(ctx.config, &spec.alloc.id), &spec.task.name);
+    let mut scope = env::build(&sources(spec, ctx, &dirs));
+    scope.vars.extend(supply.give(&spec.alloc.id, spec.task, ctx).vars);
+    scope
+}
+
+fn place<'a>(spec: Spec<'a>, scope: &'a Scope, supply: &'a Supply) -> Place<'a> {
+    Place {
+        alloc: &spec.alloc.id,
+        namespace: &spec.alloc.namespace,
+        task: spec.task,
+        scope,
+        token: supply.default_token(&spec.task.name),
+        files: false,
+    }
+}
+
+/// Names under which scripts of change modes run; of the second the task dies with an error.
+pub(crate) const SCRIPT: &str = "template script";
+pub(crate) const SCRIPT_FATAL: &str = "template script that must succeed";
+/// How long one may run where the job does not say, nanoseconds.
+const SCRIPT_NS: u64 = 5_000_000_000;
 
 fn group_of<'j>(job: &'j Job, name: &str) -> Option<&'j TaskGroup> {
     job.task_groups.iter().find(|g| g.name == name)

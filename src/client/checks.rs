@@ -4,17 +4,16 @@
 //! task, whose course comes back as [`ProbeEvent`]s. Every run has an end, at the latest
 //! that of its time-out.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::ClientEffect;
 use super::exec_proto::{ExecutorCmd, LINE_BYTES_MAX};
 use super::interpolate::Scope;
 use super::services::Place;
 use super::task::{Ctx, Spec};
+use super::{ClientEffect, Secure};
 use crate::api::{CheckResult, ServiceCheck};
 use crate::http::response::Response;
-use crate::stdx::{duration, sort};
+use crate::stdx::{BTreeMap, duration, sort};
 
 /// What became of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub enum ProbeEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ask {
     Tcp(SocketAddr),
-    Http(SocketAddr, Vec<u8>),
+    Http(SocketAddr, Vec<u8>, Option<Secure>),
     /// By the executor of this task.
     Script(String, ExecutorCmd),
     /// It cannot be asked, and why.
@@ -136,10 +135,15 @@ fn ask(check: &ServiceCheck, place: &Place, scope: &Scope) -> Result<Ask, String
     let addr = SocketAddr::new(ip, port);
     match check.kind.as_str() {
         "tcp" => Ok(Ask::Tcp(addr)),
-        "http" if check.protocol == "https" => {
-            Err("nomad: checks by https are not made by this version".to_owned())
+        "http" => {
+            let name = match check.tls_server_name.as_str() {
+                "" => ip.to_string(),
+                name => name.to_owned(),
+            };
+            let secure = Secure { name, anyone: check.tls_skip_verify };
+            let secure = Some(secure).filter(|_| check.protocol == "https");
+            Ok(Ask::Http(addr, request(check, addr, scope)?, secure))
         }
-        "http" => Ok(Ask::Http(addr, request(check, addr, scope)?)),
         other => Err(format!("nomad: checks of type {other:?} are not made by this version")),
     }
 }
@@ -342,9 +346,9 @@ impl Check {
 
     fn begin(&mut self, alloc: &str, restarts: &mut Vec<(String, String)>, ctx: &mut Ctx<'_>) {
         self.next_at = ctx.now.mono_ns.saturating_add(self.spec.interval_ns);
-        let probe = |addr, request| {
+        let probe = |addr, request, secure| {
             let key = (alloc.to_owned(), self.spec.id.clone());
-            (ClientEffect::Probe { key, addr, request }, 0)
+            (ClientEffect::Probe { key, addr, request, secure }, 0)
         };
         let (effect, more_ns) = match &self.spec.ask {
             Ask::Never(why) => {
@@ -356,8 +360,8 @@ impl Check {
                 let key = (alloc.to_owned(), task.clone());
                 (ClientEffect::Executor(key, command.clone()), ANSWER_NS)
             }
-            Ask::Tcp(addr) => probe(*addr, Vec::new()),
-            Ask::Http(addr, request) => probe(*addr, request.clone()),
+            Ask::Tcp(addr) => probe(*addr, Vec::new(), None),
+            Ask::Http(addr, request, secure) => probe(*addr, request.clone(), secure.clone()),
         };
         let give_up = ctx.now.mono_ns.saturating_add(self.spec.timeout_ns + more_ns);
         self.run = Some(Run { give_up, response: Response::default() });

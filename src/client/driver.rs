@@ -3,12 +3,10 @@
 //! Two drivers: `raw_exec` runs a program under an executor; `mock_driver` runs nothing and lets
 //! time pass, for tests of schedules and deployments.
 
-use std::collections::BTreeMap;
-
 use crate::client::exec_proto::signal_number;
 use crate::client::interpolate::Scope;
-use crate::stdx::duration;
 use crate::stdx::json::Any;
+use crate::stdx::{BTreeMap, duration};
 
 pub const RAW_EXEC: &str = "raw_exec";
 pub const MOCK: &str = "mock_driver";

@@ -4,11 +4,9 @@
 //! Later wins: built-in, metadata, host (only names not yet present), the task's own. Values of
 //! the task may refer to the built-in ones and to the node, not to each other.
 
-use std::collections::BTreeMap;
-
 use crate::api::{Allocation, Job, NetworkResource, Node, Task, TaskGroup};
 use crate::client::interpolate::Scope;
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 /// Names that are never handed from the agent to its tasks, unless configured otherwise.
 pub const DENYLIST: [&str; 10] = [

@@ -25,8 +25,17 @@ pub fn received(at_ns: i64) -> TaskEvent {
     event("Received", at_ns, "Task received by client")
 }
 
+/// Something about the templates of a task.
+pub fn template(at_ns: i64, text: &str) -> TaskEvent {
+    message("Template", at_ns, text)
+}
+
 pub fn setup(at_ns: i64) -> TaskEvent {
     message("Task Setup", at_ns, BUILDING)
+}
+
+pub fn artifacts(at_ns: i64) -> TaskEvent {
+    event("Downloading Artifacts", at_ns, "Client is downloading artifacts")
 }
 
 pub fn started(at_ns: i64) -> TaskEvent {
@@ -133,7 +142,6 @@ pub fn artifact_failed(at_ns: i64, error: &str) -> TaskEvent {
     let mut e = event("Failed Artifact Download", at_ns, error);
     error.clone_into(&mut e.download_error);
     detail(&mut e, "download_error", error.to_owned());
-    fails(&mut e);
     e
 }
 

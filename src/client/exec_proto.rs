@@ -13,14 +13,22 @@ use serde::Serialize;
 
 /// Version of this protocol. Raised when a message changes its meaning; new optional fields do not
 /// count.
-pub const PROTO: u32 = 2;
+pub const PROTO: u32 = 3;
 /// Version since which executors run scripts ([`ExecutorCmd::Run`]). Older ones end the
 /// conversation when they hear of one.
 pub const PROTO_RUN: u32 = 2;
+/// Version since which executors run commands for callers ([`ExecutorCmd::Exec`]).
+pub const PROTO_EXEC: u32 = 3;
 /// Longest line either side accepts, in bytes. A longer one ends the conversation.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Most output of a script that is told, in bytes.
 pub const SCRIPT_OUTPUT_BYTES: usize = 3 * 1024;
+/// Name of the program that fetches, and the variable of its environment with a [`FetchSpec`]. It
+/// prints why it failed, and exits with [`FETCH_FAILED`] or, where another try is of no use, with
+/// another status but 0.
+pub const FETCH: &str = "fetch-artifacts";
+pub const FETCH_VARIABLE: &str = "VARDO_FETCH";
+pub const FETCH_FAILED: i32 = 1;
 /// File in the run directory that tells the executor what to start.
 pub const START_FILE: &str = "start.json";
 /// File in the run directory that holds the [`Exit`] of the task; written and synced before anyone
@@ -33,6 +41,21 @@ pub const SOCK_FILE: &str = "sock";
 pub const HANDLE_FILE: &str = "handle.json";
 
 records! {
+/// A directory of the machine that a task has within its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute.
+    pub source: String,
+    /// Relative to the task directory; made where it is missing.
+    pub target: String,
+    /// Nothing is written through it. What is mounted below the source is then not seen.
+    pub read_only: bool,
+    /// Its device files work.
+    pub devices: bool,
+    /// What the machine mounts below the source later is seen as well.
+    pub follows: bool,
+}
+
 /// Everything an executor needs to start its task; the content of [`START_FILE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StartSpec {
@@ -47,6 +70,11 @@ pub struct StartSpec {
     pub env: Vec<(String, String)>,
     /// Working directory, absolute: the task directory.
     pub cwd: String,
+    /// The task directory, absolute: what `mounts` lie in.
+    pub task_dir: String,
+    /// Made in a mount name space of the task and its executor before anything else, in this order.
+    /// There is none where nothing is to be mounted.
+    pub mounts: Vec<Mount>,
     /// User name or number to run as; empty keeps the agent's user.
     pub user: String,
     /// Directory of the rotated logs, absolute: `<alloc dir>/alloc/logs`.
@@ -65,6 +93,49 @@ pub struct StartSpec {
     /// CPU weight for the control group (1 to 10,000); 0 = the kernel's default. Best effort as
     /// above.
     pub cpu_weight: u32,
+}
+
+/// What is to be fetched before a task starts; what a process that fetches is given in
+/// [`FETCH_VARIABLE`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchSpec {
+    /// The task directory, absolute, out of which nothing leads.
+    pub task_dir: String,
+    /// User name or number that files with `chown` are for; empty: that of the agent.
+    pub user: String,
+    /// In this order.
+    pub artifacts: Vec<Artifact>,
+    pub limits: FetchLimits,
+}
+
+/// One of them. Nothing is left to be interpolated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Artifact {
+    pub source: String,
+    /// Relative to the task directory, without steps outwards: a file with mode `file`, otherwise
+    /// a directory.
+    pub destination: String,
+    /// `any`, `file` or `dir`.
+    pub mode: String,
+    pub chown: bool,
+    /// Any certificate will do.
+    pub insecure: bool,
+    pub headers: Vec<(String, String)>,
+    /// `checksum`, `archive`, `filename`, and parameters of the source's query.
+    pub options: Vec<(String, String)>,
+}
+
+/// What fetching may cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchLimits {
+    /// All artifacts of the task together.
+    pub seconds: u32,
+    /// Each of them, as it is sent.
+    pub bytes: u64,
+    /// Each archive, unpacked.
+    pub unpacked_bytes: u64,
+    /// Files and folders of each archive.
+    pub entries: u64,
 }
 
 /// Names a running task so that it can be found again, and never mistaken for another process.
@@ -114,6 +185,9 @@ pub struct Exit {
     pub at_ns: i64,
     /// Why the task could not be started; empty when it ran.
     pub start_error: String,
+    /// The executor was told to end too, shortly before: all processes are, when the machine goes
+    /// down.
+    pub going_down: bool,
 }
 
 /// Use of resources by one process.
@@ -168,6 +242,10 @@ pub enum ExecutorCmd {
     /// [`ExecutorEvent::Ran`] with the same id, at the latest after `timeout_ns`, when the script
     /// is killed. While a run of that id is under way no other is begun: its end answers both.
     Run { id: String, command: String, args: Vec<String>, timeout_ns: u64 },
+    /// Runs a command beside the task for a caller, as above, at pipes or at a terminal. Once per
+    /// conversation, and killed with it. Answered by `Attached`, and by `Ran` without an id when it
+    /// ends or could not be started.
+    Exec { command: String, args: Vec<String>, tty: bool },
 }
 }
 
@@ -191,6 +269,9 @@ pub enum ExecutorEvent {
     /// A script has ended: its exit status and the last [`SCRIPT_OUTPUT_BYTES`] of what it wrote.
     /// With an error: it has none, because it was not started, was killed, or took too long.
     Ran { id: String, code: i32, output: String, error: String },
+    /// The command of this conversation runs. Its descriptors come with this line: the terminal,
+    /// or the far ends of input, output and error output.
+    Attached,
     /// Made by the agent, never sent: the executor is gone and left no [`EXIT_FILE`]. What still
     /// ran of the task has been killed where it could be identified.
     Lost { reason: String },

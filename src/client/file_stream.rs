@@ -339,7 +339,7 @@ fn size_or_none(files: &mut dyn Files, prefix: &str, number: u64) -> Result<u64,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::stdx::BTreeMap;
 
     #[derive(Default)]
     struct Fake(BTreeMap<String, Vec<u8>>);

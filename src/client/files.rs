@@ -5,18 +5,14 @@
 //!     alloc/{data,logs,tmp}                 shared by the tasks
 //!     <task>/{local,secrets,private,tmp}
 //! ```
-//!
-//! Templates are rendered once, before the tasks begin: literal text and `{{ env "NAME" }}`. What
-//! needs more than that fails its task, with a sentence that says so.
 
-use std::collections::BTreeMap;
-
-use crate::api::{Task, Template};
 use crate::client::AllocDirSpec;
 use crate::client::driver::{self, Launch};
 use crate::client::env::{self, TaskDirs};
-use crate::client::interpolate::Scope;
+use crate::client::exec_proto::{Artifact, FetchSpec, Mount};
 use crate::client::task::{Ctx, Spec, alloc_root, sources};
+use crate::stdx::BTreeMap;
+use crate::stdx::json::Map;
 
 /// What is to be made, and for each task whose files cannot be made the reason.
 pub(crate) fn plan(
@@ -31,7 +27,7 @@ pub(crate) fn plan(
         ("alloc/logs".to_owned(), SHARED),
         ("alloc/tmp".to_owned(), SHARED | STICKY),
     ];
-    let mut files = Vec::new();
+    let (mut files, mut links) = (Vec::new(), Vec::new());
     let mut errors = BTreeMap::new();
     for spec in specs {
         let name = &spec.task.name;
@@ -46,17 +42,95 @@ pub(crate) fn plan(
         ] {
             dirs.push((format!("{name}{dir}"), mode));
         }
-        match task_files(*spec, &root, ctx) {
+        let made = volume_links(*spec, ctx).and_then(|more| {
+            links.extend(more);
+            task_files(*spec, &root, ctx)
+        });
+        match made {
             Ok(more) => files.extend(more),
             Err(text) => {
                 errors.insert(name.clone(), text);
             }
         }
     }
-    (AllocDirSpec { alloc: alloc.to_owned(), root, dirs, files }, errors)
+    (AllocDirSpec { alloc: alloc.to_owned(), root, dirs, links, files }, errors)
 }
 
 type File = (String, u32, Vec<u8>);
+
+/// The task's volumes where the agent has no right to mount: links in its directory, through which
+/// it can write.
+fn volume_links(spec: Spec<'_>, ctx: &Ctx<'_>) -> Result<Vec<(String, String)>, String> {
+    let all = volumes(spec, ctx)?;
+    let links = all.into_iter().filter(|_| !ctx.config.mounts);
+    Ok(links.map(|m| (format!("{}/{}", spec.task.name, m.target), m.source)).collect())
+}
+
+/// The task's volumes, as they are to be in its directory.
+///
+/// # Errors
+/// A sentence for the user: no such volume, no such place, or no way to keep it from writing.
+pub(crate) fn volumes(spec: Spec<'_>, ctx: &Ctx<'_>) -> Result<Vec<Mount>, String> {
+    let mut mounts = Vec::new();
+    for mount in spec.task.volume_mounts.iter() {
+        let request = spec.group.volumes.get(&mount.volume).filter(|v| v.kind == "host");
+        let Some(request) = request else { continue };
+        let name = request.named(&spec.alloc.name);
+        let volume = ctx.node.host_volumes.get(&name);
+        let volume = volume.ok_or_else(|| format!("no host volume named: {name}"))?;
+        let dest = &mount.destination;
+        let path = inside(dest)
+            .ok_or_else(|| format!("volume_mount destination escapes task dir: {dest:?}"))?;
+        if mount.propagation_mode == "bidirectional" {
+            return Err("propagation_mode \"bidirectional\" is not served".to_owned());
+        }
+        let read_only = mount.read_only || request.read_only || volume.read_only;
+        if read_only && !ctx.config.mounts {
+            return Err(format!(
+                "volume_mount {dest:?} is read-only, which needs an agent with the right to mount \
+                 (CAP_SYS_ADMIN)"
+            ));
+        }
+        mounts.push(Mount {
+            source: volume.path.clone(),
+            target: path,
+            read_only,
+            devices: volume.id.is_empty(),
+            follows: mount.propagation_mode == "host-to-task",
+        });
+    }
+    Ok(mounts)
+}
+
+/// What is to be fetched before the task starts.
+///
+/// # Errors
+/// A sentence for the user: a destination leads out of the task's directory.
+pub(crate) fn artifacts(spec: Spec<'_>, ctx: &Ctx<'_>) -> Result<FetchSpec, String> {
+    let dirs = TaskDirs::host(&alloc_root(ctx.config, &spec.alloc.id), &spec.task.name);
+    let scope = env::build(&sources(spec, ctx, &dirs));
+    let pairs = |map: &Map<String>| {
+        let pairs = map.iter().map(|(key, value)| (scope.text(key), scope.text(value)));
+        pairs.collect::<Vec<_>>()
+    };
+    let mut artifacts = Vec::new();
+    for artifact in spec.task.artifacts.iter() {
+        let dest = scope.text(&artifact.relative_dest);
+        let path = dest.strip_prefix(&format!("{}/", dirs.task)).unwrap_or(&dest);
+        artifacts.push(Artifact {
+            source: scope.text(&artifact.getter_source),
+            destination: inside(path)
+                .ok_or_else(|| format!("artifact destination escapes task dir: {dest:?}"))?,
+            mode: artifact.getter_mode.clone(),
+            chown: artifact.chown,
+            insecure: artifact.getter_insecure,
+            headers: pairs(&artifact.getter_headers),
+            options: pairs(&artifact.getter_options),
+        });
+    }
+    let limits = ctx.config.fetch_limits.clone();
+    Ok(FetchSpec { task_dir: dirs.task, user: spec.task.user.clone(), artifacts, limits })
+}
 
 fn task_files(spec: Spec<'_>, root: &str, ctx: &Ctx<'_>) -> Result<Vec<File>, String> {
     let task = spec.task;
@@ -70,9 +144,6 @@ fn task_files(spec: Spec<'_>, root: &str, ctx: &Ctx<'_>) -> Result<Vec<File>, St
             .ok_or("dispatch payload file escapes the task directory")?;
         files.push((format!("{}/{path}", task.name), FILE, bytes.0.clone()));
     }
-    for template in &task.templates {
-        files.push(render(template, task, &scope)?);
-    }
     if let Ok(Launch::Mock(mock)) = driver::launch(&task.driver, &task.config, &scope)
         && !mock.stdout.is_empty()
     {
@@ -81,54 +152,8 @@ fn task_files(spec: Spec<'_>, root: &str, ctx: &Ctx<'_>) -> Result<Vec<File>, St
     Ok(files)
 }
 
-fn render(template: &Template, task: &Task, scope: &Scope) -> Result<File, String> {
-    let dest = scope.text(&template.dest_path);
-    let path =
-        inside(&dest).ok_or_else(|| format!("template destination escapes task dir: {dest:?}"))?;
-    if template.embedded_tmpl.is_empty() && !template.source_path.is_empty() {
-        return Err("template sources from files are not served by this version".to_owned());
-    }
-    if template.envvars {
-        return Err("templates that set variables are not served by this version".to_owned());
-    }
-    let text = fill(template, scope)?;
-    let mode = u32::from_str_radix(&template.perms, 8).unwrap_or(FILE) & 0o777;
-    Ok((format!("{}/{path}", task.name), mode, text.into_bytes()))
-}
-
-fn fill(template: &Template, scope: &Scope) -> Result<String, String> {
-    let left = if template.left_delim.is_empty() { "{{" } else { &template.left_delim };
-    let right = if template.right_delim.is_empty() { "}}" } else { &template.right_delim };
-    let mut out = String::new();
-    let mut rest = template.embedded_tmpl.as_str();
-    while let Some((before, after)) = rest.split_once(left) {
-        let (action, tail) = after.split_once(right).ok_or("template: unclosed action")?;
-        let trim_left = action.starts_with("- ");
-        let trim_right = action.ends_with(" -");
-        let action = action.trim_start_matches("- ").trim_end_matches(" -").trim();
-        out.push_str(if trim_left { before.trim_end() } else { before });
-        let name = action
-            .strip_prefix("env ")
-            .map(str::trim)
-            .and_then(|t| t.strip_prefix('"'))
-            .and_then(|t| t.strip_suffix('"'));
-        match name {
-            Some(name) => out.push_str(scope.vars.get(name).map_or("", String::as_str)),
-            None if action.starts_with("/*") => {}
-            None => {
-                return Err(format!(
-                    "template: \"{action}\" is not served by this version (only env is)"
-                ));
-            }
-        }
-        rest = if trim_right { tail.trim_start() } else { tail };
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
 /// A relative path without steps outwards; `None` where it leaves its directory.
-fn inside(path: &str) -> Option<String> {
+pub(crate) fn inside(path: &str) -> Option<String> {
     let path = path.trim_start_matches('/');
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
     let bad = parts.is_empty() || parts.iter().any(|p| *p == ".." || p.contains('\0'));
@@ -144,27 +169,6 @@ const FILE: u32 = 0o644;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Node;
-
-    #[test]
-    fn templates_know_the_environment_only() {
-        let vars = [("A".to_owned(), "1".to_owned())].into_iter().collect();
-        let scope = Scope::new(vars, &Node::default(), "global");
-        for (text, want) in [
-            ("plain", Ok("plain")),
-            ("a={{ env \"A\" }}\nb={{env \"B\"}};", Ok("a=1\nb=;")),
-            ("a  {{- env \"A\" -}}  b", Ok("a1b")),
-            ("{{/* note */}}x", Ok("x")),
-            (
-                "{{ key \"x\" }}",
-                Err("template: \"key \"x\"\" is not served by this version (only env is)"),
-            ),
-            ("{{ env", Err("template: unclosed action")),
-        ] {
-            let t = Template { embedded_tmpl: text.to_owned(), ..Template::default() };
-            assert_eq!(fill(&t, &scope), want.map(str::to_owned).map_err(str::to_owned));
-        }
-    }
 
     #[test]
     fn paths_stay_inside() {

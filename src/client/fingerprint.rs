@@ -3,8 +3,6 @@
 //! Nothing here is fatal and no figure is zero: what cannot be read is replaced by a cautious
 //! guess, so that a node on unusual hardware still gets work. No cloud is asked anything.
 
-use std::collections::BTreeMap;
-
 use crate::api::status::{NODE_ELIGIBLE, NODE_INITIALIZING};
 use crate::api::{
     DriverInfo, LegacyNodeCpuResources, NetworkResource, Node, NodeDiskResources,
@@ -16,7 +14,7 @@ use crate::client::env::core_list;
 use crate::client::hash::Fnv;
 use crate::client::usage::{DiskFacts, field};
 use crate::stdx::json::{List, Time};
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 /// Version of the API that this agent speaks.
 pub const API_VERSION: &str = "2.0.5";
@@ -184,6 +182,11 @@ pub fn computed_class(node: &Node) -> String {
         hash.text(&group.instances.len().to_string());
     }
     format!("v1:{}", hash.finish())
+}
+
+/// What every node says of itself, whatever its machine is.
+pub fn common_attributes() -> BTreeMap<String, String> {
+    system_attributes(&Facts::default(), "")
 }
 
 fn system_attributes(facts: &Facts, hostname: &str) -> BTreeMap<String, String> {

@@ -1,10 +1,9 @@
 //! Questions to executors whose answers make up one reply to a user.
 
-use std::collections::BTreeMap;
-
 use crate::api::{ApiError, multi_error};
 use crate::client::exec_proto::Usage;
 use crate::client::usage::{self, TaskSample};
+use crate::stdx::BTreeMap;
 
 /// The open questions, by the token that executors answer under.
 #[derive(Debug, Default)]

@@ -3,9 +3,8 @@
 //! Two rules: outside of a driver's configuration what is not known stays as it is written; inside
 //! of one it is an error that fails the task.
 
-use std::collections::BTreeMap;
-
 use crate::api::Node;
+use crate::stdx::BTreeMap;
 use crate::stdx::json::Any;
 
 /// What names stand for.

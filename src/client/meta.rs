@@ -1,12 +1,10 @@
 //! The node's metadata: what the configuration says, and what users changed while it ran.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::api::{ApiError, Node};
-use crate::stdx::json;
 use crate::stdx::json::records;
+use crate::stdx::{BTreeMap, json};
 
 /// Values set by users; `None` masks a value of the configuration.
 pub(crate) type Dynamic = BTreeMap<String, Option<String>>;

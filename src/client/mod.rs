@@ -17,35 +17,48 @@ pub mod fs;
 mod gather;
 mod hash;
 mod health;
+mod identity;
 pub mod interpolate;
+mod lookup;
 mod meta;
 mod persist;
 pub mod restart;
 mod services;
+mod supply;
 mod task;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod types;
 pub mod usage;
+mod volumes;
 
 pub use checks::ProbeEvent;
-pub use types::{AllocDirSpec, ClientConfig, ClientEffect, ClientInput, ClientRequest, TaskKey};
+pub use task::HAPPENED;
+pub use types::{
+    AllocDirSpec, ClientConfig, ClientEffect, ClientInput, ClientRequest, Inquiry, PlacedFile,
+    Secure, TaskKey, Told,
+};
+pub use volumes::{VolumeCall, VolumeOp, VolumeWork};
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::api::status::{
-    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_RUNNING, TASK_PENDING, TASK_RUNNING,
+    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, TASK_PENDING,
+    TASK_RUNNING,
 };
 use crate::api::{Allocation, ApiError, Node, TaskState};
 use crate::client::alloc::AllocMachine;
 use crate::client::gather::{Gather, Question};
+use crate::client::identity::Identity;
 use crate::client::meta::Metadata;
-use crate::client::task::Ctx;
+use crate::client::task::{Ctx, Turn};
 use crate::client::usage::HostSample;
+use crate::client::volumes::Volumes;
 use crate::command::AllocClientState;
-use crate::stdx::Now;
+use crate::stdx::json;
 use crate::stdx::sort;
+use crate::stdx::{BTreeMap, BTreeSet, Now};
 
 /// What every local row of the client begins with.
 pub const LOCAL_PREFIX: &[u8] = b"client/";
@@ -56,9 +69,11 @@ pub struct Client {
     /// As registered: with dynamic metadata and the class that follows from it.
     node: Node,
     metadata: Metadata,
+    volumes: Volumes,
+    identity: Identity,
     allocs: BTreeMap<String, AllocMachine>,
-    /// Dropped here and perhaps not yet known as ended on the servers; must not come back.
-    forgotten: BTreeSet<String>,
+    /// Dropped here, with how they ended: must not come back, whatever the servers know of them.
+    forgotten: BTreeMap<String, AllocClientState>,
     /// Reports of allocations that are dropped already.
     outbox: Vec<AllocClientState>,
     /// When the waiting reports leave, monotonic nanoseconds.
@@ -68,7 +83,7 @@ pub struct Client {
     heard_at: u64,
     questions: Gather,
     host_sample: Option<HostSample>,
-    rng: u64,
+    turn: Turn,
 }
 
 /// Where the node stands with the servers.
@@ -88,11 +103,13 @@ impl Client {
         node.computed_class = fingerprint::computed_class(&node);
         Self {
             metadata: Metadata::new(&config.node),
-            rng: config.seed,
+            volumes: Volumes::default(),
+            identity: Identity::default(),
+            turn: Turn::new(config.seed),
             node,
             config,
             allocs: BTreeMap::new(),
-            forgotten: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
             outbox: Vec::new(),
             flush_at: None,
             link: Link::Idle,
@@ -106,6 +123,7 @@ impl Client {
     /// first.
     pub fn step(&mut self, now: Now, input: ClientInput, out: &mut Vec<ClientEffect>) {
         let mut effects = Vec::new();
+        self.turn.begin(now);
         match input {
             ClientInput::Restored(rows) => self.restored(rows, now, &mut effects),
             ClientInput::Registered { ttl_ns } | ClientInput::HeartbeatAck { ttl_ns } => {
@@ -122,9 +140,25 @@ impl Client {
             ClientInput::Probe((alloc, check), event) => {
                 self.with(&alloc, now, &mut effects, |m, ctx| m.probe(&check, event, ctx));
             }
+            ClientInput::Told(id, told) if self.identity.told(id, told.as_ref(), &mut effects) => {}
+            ClientInput::Told(id, told) => {
+                self.each(now, &mut effects, |m, ctx| m.told(id, told.as_ref(), ctx));
+            }
+            ClientInput::Placed((id, task), result) => {
+                self.with(&id, now, &mut effects, |m, ctx| m.placed(&task, result, ctx));
+            }
+            ClientInput::Fetched((id, task), result) => {
+                self.with(&id, now, &mut effects, |m, ctx| m.fetched(&task, result, ctx));
+            }
             ClientInput::Timer => self.timer(now, &mut effects),
             ClientInput::DirBuilt(id, result) => {
                 self.with(&id, now, &mut effects, |m, ctx| m.dirs_built(result, ctx));
+            }
+            ClientInput::VolumeDone(token, result) => {
+                if self.volumes.done(token, result, &self.config, now, &mut effects) {
+                    self.describe();
+                    self.register(now, &mut effects);
+                }
             }
             ClientInput::Removed(id) => effects.push(persist::delete_removal(&id)),
             ClientInput::Request(token, request) => {
@@ -153,6 +187,7 @@ impl Client {
             .chain(link)
             .chain(self.flush_at)
             .chain(self.questions.deadline())
+            .chain(self.volumes.deadline())
             .chain(cut_off.map(|ns| self.heard_at.saturating_add(ns)))
             .min()
     }
@@ -183,16 +218,49 @@ impl Client {
         machine.tasks.iter().find(|t| t.name() == task).map(|t| &t.state)
     }
 
+    /// Run directory of a task that commands can be run in.
+    ///
+    /// # Errors
+    /// What the API says of one that they cannot.
+    pub fn exec_dir(&self, alloc: &str, task: &str) -> Result<&str, ApiError> {
+        let unknown = || ApiError::not_found(format!("Unknown allocation \"{alloc}\""));
+        let machine = self.allocs.get(alloc).ok_or_else(unknown)?;
+        let (status, _) = machine.status();
+        if status != CLIENT_RUNNING && status != CLIENT_PENDING {
+            return Err(ApiError::not_found(format!(
+                "exec not possible, client status of allocation {alloc} is {status}"
+            )));
+        }
+        let found = machine.tasks.iter().find(|t| t.name() == task);
+        let found = found.ok_or_else(|| ApiError::failed("task not found"))?;
+        if found.state.started_at == json::Time::default() {
+            return Err(ApiError::not_found(format!("task {task:?} not started yet.")));
+        }
+        if !found.is_running() {
+            return Err(ApiError::not_found(format!("task {task:?} is not running.")));
+        }
+        if found.executor_dir().is_empty() {
+            let text = "the driver of the task runs no process to run commands beside";
+            return Err(ApiError::failed(text));
+        }
+        Ok(found.executor_dir())
+    }
+
     /// Allocations held, and of those the ones that still run or will.
     pub fn counts(&self) -> (usize, usize) {
         (self.allocs.len(), self.allocs.values().filter(|m| !m.is_terminal()).count())
+    }
+
+    /// How often what happened to tasks since the last call; by [`HAPPENED`].
+    pub fn take_happened(&mut self) -> [u64; HAPPENED.len()] {
+        std::mem::take(&mut self.turn.happened)
     }
 
     /// How many allocations and tasks there are in which state, and what they were given of the
     /// node (MHz, MiB), by the reference's names.
     pub fn figures(&self) -> Vec<(&'static str, i64)> {
         let (mut allocs, mut tasks) = ([0; 4], [0; 3]);
-        let mut given = [0; 3];
+        let mut given = [0; 4];
         for machine in self.allocs.values() {
             let at = match machine.status().0 {
                 _ if machine.is_terminal() => 3,
@@ -213,6 +281,7 @@ impl Client {
                 for task in r.tasks.values() {
                     given[0] += task.cpu.cpu_shares;
                     given[1] += task.memory.memory_mb;
+                    given[3] += task.memory.memory_max_mb.max(task.memory.memory_mb);
                 }
                 given[2] += r.shared.disk_mb;
             }
@@ -233,6 +302,7 @@ impl Client {
             ("nomad.client.allocated.cpu", given[0]),
             ("nomad.client.allocated.memory", given[1]),
             ("nomad.client.allocated.disk", given[2]),
+            ("nomad.client.allocated.max_memory", given[3]),
             ("nomad.client.unallocated.cpu", free(0)),
             ("nomad.client.unallocated.memory", free(1)),
             ("nomad.client.unallocated.disk", free(2)),
@@ -276,8 +346,9 @@ impl Client {
         let restored = persist::read(rows);
         if let Some(dynamic) = restored.metadata {
             self.metadata.dynamic = dynamic;
-            self.describe();
         }
+        self.volumes.begin(restored.volumes, &self.config, now, effects);
+        self.describe();
         for key in restored.broken {
             effects.push(ClientEffect::LocalDelete(key));
         }
@@ -286,8 +357,8 @@ impl Client {
         }
         for (id, kept) in restored.allocs {
             let names: Vec<String> = kept.tasks.keys().cloned().collect();
-            let mut ctx = ctx(&self.config, &self.node, &mut self.rng, now, effects);
-            match AllocMachine::restore(&kept.alloc, kept.run, kept.tasks, &mut ctx) {
+            let mut ctx = ctx(&self.config, &self.node, &mut self.turn, now, effects);
+            match AllocMachine::restore(kept, &mut ctx) {
                 Some(machine) => {
                     self.allocs.insert(id, machine);
                 }
@@ -327,20 +398,25 @@ impl Client {
         for alloc in allocs {
             let ended = [CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST]
                 .contains(&alloc.client_status.as_str());
-            let mut ctx = ctx(&self.config, &self.node, &mut self.rng, now, effects);
+            let mut ctx = ctx(&self.config, &self.node, &mut self.turn, now, effects);
             if let Some(machine) = self.allocs.get_mut(&alloc.id) {
                 if machine.alloc.alloc_modify_index < alloc.alloc_modify_index {
                     machine.update(alloc, &mut ctx);
                 }
-            } else if !ended
-                && !self.forgotten.contains(&alloc.id)
-                && let Some(machine) = AllocMachine::new(alloc, &mut ctx)
-            {
+                // Told before, and not known (the servers' state may be an older one): once more.
+                machine.report |= !ended && machine.is_terminal();
+            } else if ended {
+            } else if let Some(end) = self.forgotten.get(&alloc.id) {
+                if self.outbox.iter().all(|told| told.id != alloc.id) {
+                    self.outbox.push(end.clone());
+                    self.flush_at = Some(now.mono_ns);
+                }
+            } else if let Some(machine) = AllocMachine::new(alloc, &mut ctx) {
                 self.allocs.insert(alloc.id.clone(), machine);
             }
         }
         let known: BTreeSet<&str> = sort::gather(allocs.iter().map(|a| a.id.as_str()));
-        self.forgotten.retain(|id| known.contains(id.as_str()));
+        self.forgotten.retain(|id, _| known.contains(id.as_str()));
         for machine in self.allocs.values_mut() {
             machine.gone = !known.contains(machine.alloc.id.as_str());
         }
@@ -368,6 +444,15 @@ impl Client {
                     t.before.clone()
                 });
                 self.questions.sampled(token, &key.1, usage, before);
+            }
+            exec_proto::ExecutorEvent::Ran { id, code, output, error }
+                if [alloc::SCRIPT, alloc::SCRIPT_FATAL].contains(&id.as_str()) =>
+            {
+                let text = (code != 0 || !error.is_empty()).then(|| {
+                    let text = if error.is_empty() { output } else { error };
+                    format!("Template failed to run script: exit code {code}: {text}")
+                });
+                self.with(&key.0, now, effects, |m, ctx| m.script_ran(&key.1, &id, text, ctx));
             }
             exec_proto::ExecutorEvent::Ran { id, code, output, error } => {
                 let event = ProbeEvent::Ran { code, output, error };
@@ -404,6 +489,7 @@ impl Client {
             }
         });
         self.questions.expire(at);
+        self.volumes.expire(now, effects);
     }
 
     fn request(
@@ -433,7 +519,7 @@ impl Client {
             ClientRequest::Sample => {
                 let asked = self.questions.next_token();
                 let mut awaited = 0;
-                let mut ctx = ctx(&self.config, &self.node, &mut self.rng, now, effects);
+                let mut ctx = ctx(&self.config, &self.node, &mut self.turn, now, effects);
                 for task in self.allocs.values().flat_map(|m| &m.tasks) {
                     awaited += usize::from(task.sample(asked, &mut ctx));
                 }
@@ -454,8 +540,15 @@ impl Client {
                 self.host_sample = Some(sample);
                 Some(Ok(body))
             }
+            ClientRequest::Identity { renew } => {
+                let id = ctx(&self.config, &self.node, &mut self.turn, now, effects).random();
+                self.identity.ask((token, renew), id, now.wall_ns, effects)
+            }
             ClientRequest::MetaGet => Some(Ok(self.metadata.body())),
             ClientRequest::MetaSet { body } => Some(self.set_metadata(&body, now, effects)),
+            ClientRequest::Volume { body } => {
+                self.volumes.ask(token, &body, &self.config, now, effects)
+            }
         };
         if let Some(reply) = reply {
             effects.push(ClientEffect::Reply(token, reply));
@@ -497,7 +590,7 @@ impl Client {
         let Some(machine) = self.allocs.get(alloc) else { return Some(Err(unknown_alloc(alloc))) };
         let token = self.questions.next_token();
         let mut awaited = 0;
-        let mut ctx = ctx(&self.config, &self.node, &mut self.rng, now, effects);
+        let mut ctx = ctx(&self.config, &self.node, &mut self.turn, now, effects);
         for machine in machine.tasks.iter().filter(|t| task.is_empty() || t.name() == task) {
             awaited += usize::from(machine.sample(token, &mut ctx));
         }
@@ -520,9 +613,10 @@ impl Client {
         Ok(self.metadata.body())
     }
 
-    /// Carries the metadata over into the node.
+    /// Carries metadata and volumes over into the node.
     fn describe(&mut self) {
         self.node.meta = self.metadata.effective();
+        self.volumes.describe(&self.config, &mut self.node);
         self.node.computed_class = fingerprint::computed_class(&self.node);
     }
 
@@ -564,9 +658,10 @@ impl Client {
         effects.push(persist::put_removal(id));
         effects.push(self.removal(id));
         if !machine.gone {
-            self.forgotten.insert(id.to_owned());
+            let end = machine.client_state();
+            self.forgotten.insert(id.to_owned(), end.clone());
             if machine.report {
-                self.outbox.push(machine.client_state());
+                self.outbox.push(end);
                 self.flush_at = Some(now.mono_ns);
             }
         }
@@ -660,6 +755,10 @@ impl Client {
             if std::mem::take(&mut machine.alloc_changed) {
                 out.push(persist::put_alloc(&machine.alloc));
             }
+            if machine.supply.changed || machine.templates.changed {
+                (machine.supply.changed, machine.templates.changed) = (false, false);
+                out.push(persist::put_supply(id, &machine.supply_row()));
+            }
             if std::mem::take(&mut machine.run_changed) {
                 out.push(persist::put_run(id, machine.run_row()));
             }
@@ -679,7 +778,7 @@ impl Client {
         f: impl FnOnce(&mut AllocMachine, &mut Ctx<'_>),
     ) {
         if let Some(machine) = self.allocs.get_mut(id) {
-            f(machine, &mut ctx(&self.config, &self.node, &mut self.rng, now, effects));
+            f(machine, &mut ctx(&self.config, &self.node, &mut self.turn, now, effects));
         }
     }
 
@@ -689,7 +788,7 @@ impl Client {
         effects: &mut Vec<ClientEffect>,
         mut f: impl FnMut(&mut AllocMachine, &mut Ctx<'_>),
     ) {
-        let mut ctx = ctx(&self.config, &self.node, &mut self.rng, now, effects);
+        let mut ctx = ctx(&self.config, &self.node, &mut self.turn, now, effects);
         for machine in self.allocs.values_mut() {
             f(machine, &mut ctx);
         }
@@ -699,11 +798,11 @@ impl Client {
 fn ctx<'a>(
     config: &'a ClientConfig,
     node: &'a Node,
-    rng: &'a mut u64,
+    turn: &'a mut Turn,
     now: Now,
     out: &'a mut Vec<ClientEffect>,
 ) -> Ctx<'a> {
-    Ctx { now, config, node, out, rng }
+    Ctx { now, config, node, out, turn }
 }
 
 fn unknown_alloc(id: &str) -> ApiError {

@@ -3,28 +3,29 @@
 //! ```text
 //! client/alloc/<id>        description and job        client/run/<id>     state of the allocation
 //! client/task/<id>/<task>  state of a task            client/meta         metadata set by users
-//! client/remove/<id>       a directory that is being removed
+//! client/supply/<id>       what servers gave it        client/remove/<id>  a directory that goes
+//! client/volume/<id>       a host volume that was made by a request
 //! ```
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::stdx::json::Decode;
 use serde::Serialize;
 
-use crate::api::{Allocation, Job};
+use crate::api::{Allocation, HostVolume, Job};
 use crate::client::ClientEffect;
-use crate::client::alloc::RunRow;
 use crate::client::meta::Dynamic;
+use crate::client::supply::SupplyRow;
 use crate::client::task::TaskRow;
-use crate::stdx::json;
 use crate::stdx::json::records;
+use crate::stdx::{BTreeMap, json};
 
 /// An allocation as it was left.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) alloc: Rc<Allocation>,
     pub(crate) run: RunRow,
+    pub(crate) supply: SupplyRow,
     pub(crate) tasks: BTreeMap<String, TaskRow>,
 }
 
@@ -35,11 +36,22 @@ pub(crate) struct Restored {
     pub(crate) metadata: Option<Dynamic>,
     /// Allocations whose directories were being removed.
     pub(crate) removals: Vec<String>,
+    pub(crate) volumes: Vec<HostVolume>,
     /// Keys of rows that are of no use.
     pub(crate) broken: Vec<Vec<u8>>,
 }
 
 records! {
+/// What is kept of an allocation besides its description and its tasks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RunRow {
+    pub(crate) built: bool,
+    pub(crate) begun_wall_ns: i64,
+    pub(crate) healthy: Option<bool>,
+    pub(crate) healthy_at: i64,
+    pub(crate) over: bool,
+}
+
 #[derive(Default)]
 struct AllocRow {
     alloc: Allocation,
@@ -59,6 +71,7 @@ struct AllocRowOf<'a> {
 pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
     let mut out = Restored::default();
     let mut runs: BTreeMap<String, (Vec<u8>, RunRow)> = BTreeMap::new();
+    let mut supplies: BTreeMap<String, (Vec<u8>, SupplyRow)> = BTreeMap::new();
     let mut tasks: BTreeMap<String, Vec<(Vec<u8>, String, TaskRow)>> = BTreeMap::new();
     for (key, value) in rows {
         let parts = std::str::from_utf8(&key).map(|k| k.split('/').collect::<Vec<_>>());
@@ -67,15 +80,20 @@ pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
                 let mut alloc = row.alloc;
                 alloc.job = row.job;
                 let alloc = Rc::new(alloc);
-                let kept = Kept { alloc, run: RunRow::default(), tasks: BTreeMap::new() };
+                let (run, supply) = Default::default();
+                let kept = Kept { alloc, run, supply, tasks: BTreeMap::new() };
                 out.allocs.insert((*id).to_owned(), kept);
             }),
             Ok(["client", "run", id]) => decode(&value).map(|row| {
                 runs.insert((*id).to_owned(), (key.clone(), row));
             }),
+            Ok(["client", "supply", id]) => decode(&value).map(|row| {
+                supplies.insert((*id).to_owned(), (key.clone(), row));
+            }),
             Ok(["client", "task", id, task @ ..]) => decode(&value).map(|row| {
                 tasks.entry((*id).to_owned()).or_default().push((key.clone(), task.join("/"), row));
             }),
+            Ok(["client", "volume", _]) => decode(&value).map(|v| out.volumes.push(v)),
             Ok(["client", "meta"]) => decode(&value).map(|meta| out.metadata = Some(meta)),
             Ok(["client", "remove", id]) => {
                 out.removals.push((*id).to_owned());
@@ -90,6 +108,12 @@ pub(crate) fn read(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Restored {
     for (id, (key, run)) in runs {
         match out.allocs.get_mut(&id) {
             Some(kept) => kept.run = run,
+            None => out.broken.push(key),
+        }
+    }
+    for (id, (key, supply)) in supplies {
+        match out.allocs.get_mut(&id) {
+            Some(kept) => kept.supply = supply,
             None => out.broken.push(key),
         }
     }
@@ -113,6 +137,10 @@ pub(crate) fn put_alloc(alloc: &Rc<Allocation>) -> ClientEffect {
 
 pub(crate) fn put_run(id: &str, row: &RunRow) -> ClientEffect {
     ClientEffect::LocalPut(key("run", id), encode(row))
+}
+
+pub(crate) fn put_supply(id: &str, row: &SupplyRow) -> ClientEffect {
+    ClientEffect::LocalPut(key("supply", id), encode(row))
 }
 
 pub(crate) fn put_task(id: &str, task: &str, row: &TaskRow) -> ClientEffect {
@@ -140,6 +168,7 @@ pub(crate) fn delete<'a>(
 ) {
     out.push(ClientEffect::LocalDelete(key("alloc", id)));
     out.push(ClientEffect::LocalDelete(key("run", id)));
+    out.push(ClientEffect::LocalDelete(key("supply", id)));
     out.extend(tasks.map(|task| ClientEffect::LocalDelete(task_key(id, task))));
 }
 

@@ -11,6 +11,7 @@ use crate::stdx::json::records;
 pub const WITHIN: &str = "Restart within policy";
 pub const DELAYED: &str = "Exceeded allowed attempts, applying a delay";
 pub const NONE_ALLOWED: &str = "Policy allows no restarts";
+pub const MACHINE_LOST: &str = "The machine was restarted";
 pub const UNRECOVERABLE: &str = "Error was unrecoverable";
 
 records! {
@@ -31,6 +32,8 @@ pub enum End {
     Exit { success: bool },
     /// It could not be started.
     StartError { recoverable: bool },
+    /// It went with the machine, which is running again: no fault of its own.
+    MachineLost,
 }
 
 /// What follows.
@@ -67,6 +70,9 @@ impl Tracker {
         let attempts = u64::try_from(policy.attempts.unwrap_or(0)).unwrap_or(0);
         let interval = u64::try_from(policy.interval.unwrap_or(0)).unwrap_or(0);
         let delay = u64::try_from(policy.delay.unwrap_or(0)).unwrap_or(0);
+        if end == End::MachineLost {
+            return Decision::Restart { delay_ns: 0, reason: MACHINE_LOST, shown: false };
+        }
         let success = end == End::Exit { success: true };
         if success && !on_success {
             return Decision::Finish;
@@ -190,6 +196,10 @@ mod tests {
         }
         let mut t = Tracker::default();
         assert!(matches!(t.decide(&policy(1, "fail"), true, ok, S, 0), Decision::Restart { .. }));
+        // What goes with the machine counts for nothing.
+        let cut = t.decide(&policy(0, "fail"), false, End::MachineLost, S, 7);
+        let now = Decision::Restart { delay_ns: 0, reason: MACHINE_LOST, shown: false };
+        assert_eq!((cut, t.count), (now, 1));
     }
 
     #[test]

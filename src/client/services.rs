@@ -3,8 +3,6 @@
 //! Services of a task are there while the task runs, those of the group while one of its main
 //! tasks does. Only the provider `nomad` is served; what names another one is left to it.
 
-use std::collections::BTreeMap;
-
 use super::checks::CheckSpec;
 use super::env::{self, TaskDirs};
 use super::interpolate::Scope;
@@ -12,6 +10,7 @@ use super::task::{Ctx, Spec, alloc_root, sources};
 use crate::api::{
     Allocation, Job, Node, Service, ServiceCheck, ServiceRegistration, Task, TaskGroup,
 };
+use crate::stdx::BTreeMap;
 
 /// The provider whose registrations are kept here.
 pub(crate) const PROVIDER: &str = "nomad";

@@ -9,6 +9,9 @@
 //!     └─────────────  Dead  ◀── Stopping ◀── Delay                    Dead
 //! ```
 //!
+//! Where it has artifacts, `Waiting` and `Backoff` go to `Fetching` first, and from there back to
+//! `Waiting`, or on as after a failed start.
+//!
 //! The machine does not know its siblings; `alloc` decides when a task may start and when it has
 //! to stop.
 
@@ -19,6 +22,7 @@ use crate::client::env::{self, Sources, TaskDirs};
 use crate::client::events;
 use crate::client::exec_proto::{ExecutorCmd, ExecutorEvent, Exit, Handle, StartSpec, Usage};
 use crate::client::restart::{self, Decision, End};
+use crate::client::supply::Given;
 use crate::client::{ClientConfig, ClientEffect, TaskKey};
 use crate::stdx::Now;
 use crate::stdx::json::Time;
@@ -31,14 +35,69 @@ pub(crate) struct Ctx<'a> {
     /// The node with its present metadata.
     pub(crate) node: &'a crate::api::Node,
     pub(crate) out: &'a mut Vec<ClientEffect>,
-    pub(crate) rng: &'a mut u64,
+    pub(crate) turn: &'a mut Turn,
+}
+
+/// What the machines draw from.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    pub(crate) rng: u64,
+    /// The instant of the loop's turn, monotonic nanoseconds.
+    at_ns: u64,
+    /// What its templates may still cost, in steps of theirs.
+    pub(crate) steps: usize,
+    /// How often what happened to tasks since that was asked last, by [`Happened`].
+    pub(crate) happened: [u64; HAPPENED.len()],
+}
+
+/// What metrics count of tasks.
+#[derive(Clone, Copy)]
+enum Happened {
+    Start,
+    Running,
+    Complete,
+    Failed,
+    Restart,
+    OomKilled,
+}
+
+/// The names of what [`Turn::happened`] counts. Source: the API.
+pub const HAPPENED: [&str; 6] = [
+    "nomad.client.allocs.start",
+    "nomad.client.allocs.running",
+    "nomad.client.allocs.complete",
+    "nomad.client.allocs.failed",
+    "nomad.client.allocs.restart",
+    "nomad.client.allocs.oom_killed",
+];
+
+/// Steps of templates in one turn of the loop, a few milliseconds; what was begun is finished.
+const TURN_STEPS: usize = 1 << 18;
+
+impl Turn {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { rng: seed, ..Self::default() }
+    }
+
+    fn note(&mut self, what: Happened) {
+        if let Some(n) = self.happened.get_mut(what as usize) {
+            *n += 1;
+        }
+    }
+
+    /// A step that is taken at that instant.
+    pub(crate) fn begin(&mut self, now: Now) {
+        if self.at_ns != now.mono_ns {
+            (self.at_ns, self.steps) = (now.mono_ns, TURN_STEPS);
+        }
+    }
 }
 
 impl Ctx<'_> {
     /// Next number of the generator (splitmix64).
     pub(crate) fn random(&mut self) -> u64 {
-        *self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *self.rng;
+        self.turn.rng = self.turn.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.turn.rng;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -58,6 +117,8 @@ pub(crate) struct Spec<'a> {
 pub(crate) enum Phase {
     /// Its turn in the life of the allocation has not come.
     Waiting,
+    /// Its artifacts are being fetched; then it waits again.
+    Fetching,
     /// The executor was begun and has not answered.
     Starting,
     Running,
@@ -110,6 +171,8 @@ pub(crate) struct TaskRow {
     live: bool,
     /// Waits for its next start.
     backoff: bool,
+    /// Its artifacts are there.
+    fetched: bool,
 }
 }
 
@@ -124,8 +187,12 @@ pub(crate) struct TaskMachine {
     then: Then,
     /// A stop that came before the task was known to run.
     stop_when_started: bool,
+    /// It ran when the machine went down.
+    cut: bool,
     tracker: restart::Tracker,
     starts: u64,
+    /// It has artifacts that are not there yet.
+    lacks_artifacts: bool,
     handle: Handle,
     mock: Option<MockRun>,
     /// The last sample, for rates.
@@ -150,6 +217,7 @@ impl TaskMachine {
         machine.state = row.state;
         machine.tracker = row.tracker;
         machine.starts = row.starts;
+        machine.lacks_artifacts &= !row.fetched;
         machine.phase = if machine.state.state == TASK_DEAD {
             Phase::Dead
         } else if row.live {
@@ -165,7 +233,9 @@ impl TaskMachine {
             // its process ids are other processes now.
             let other_boot = machine.handle.boot_id != ctx.config.boot_id;
             if other_boot && !machine.handle.boot_id.is_empty() {
-                machine.handle = Handle::at(&machine.handle.run_dir);
+                let Handle { run_dir, boot_id, .. } = machine.handle;
+                machine.handle = Handle { boot_id, ..Handle::at(&run_dir) };
+                machine.cut = true;
             }
             if task.driver != driver::MOCK {
                 let handle = machine.handle.clone();
@@ -186,8 +256,10 @@ impl TaskMachine {
             phase: Phase::Waiting,
             then: Then::Die,
             stop_when_started: false,
+            cut: false,
             tracker: restart::Tracker::default(),
             starts: 0,
+            lacks_artifacts: !task.artifacts.is_empty(),
             handle: Handle::default(),
             mock: None,
             usage: None,
@@ -204,6 +276,7 @@ impl TaskMachine {
             handle: self.handle.clone(),
             live: self.is_live(),
             backoff: matches!(self.phase, Phase::Backoff { .. }),
+            fetched: !self.lacks_artifacts,
         }
     }
 
@@ -228,6 +301,11 @@ impl TaskMachine {
         self.phase == Phase::Running
     }
 
+    /// Where its executor is found; empty for a task without one.
+    pub(crate) fn executor_dir(&self) -> &str {
+        &self.handle.run_dir
+    }
+
     /// Does its work, as far as is known: also while its executor is looked for.
     pub(crate) fn serves(&self) -> bool {
         let known = matches!(self.phase, Phase::Running | Phase::Adopting);
@@ -242,8 +320,12 @@ impl TaskMachine {
             | Phase::Adopting
             | Phase::Delay { .. }
             | Phase::Stopping { .. } => true,
-            Phase::Waiting | Phase::Backoff { .. } | Phase::Dead => false,
+            Phase::Waiting | Phase::Fetching | Phase::Backoff { .. } | Phase::Dead => false,
         }
+    }
+
+    pub(crate) fn lacks_artifacts(&self) -> bool {
+        self.lacks_artifacts
     }
 
     /// Begun, and will be begun again after it is stopped.
@@ -260,27 +342,73 @@ impl TaskMachine {
         self.mock.is_some()
     }
 
+    fn begins(&mut self, wall_ns: i64) {
+        let known = |e: &TaskEvent| e.message == events::BUILDING;
+        if self.starts == 0 && !self.state.events.iter().any(known) {
+            self.event(events::setup(wall_ns));
+        }
+    }
+
+    /// Fetches the artifacts of the task, before anything else.
+    pub(crate) fn fetch(&mut self, spec: Spec<'_>, ctx: &mut Ctx<'_>) {
+        assert!(matches!(self.phase, Phase::Waiting | Phase::Backoff { .. }));
+        self.begins(ctx.now.wall_ns);
+        self.event(events::artifacts(ctx.now.wall_ns));
+        self.phase = Phase::Fetching;
+        match super::files::artifacts(spec, ctx) {
+            Ok(fetch) => ctx.out.push(ClientEffect::Fetch(self.key.clone(), fetch)),
+            Err(text) => self.fetched(Err((text, false)), spec, ctx),
+        }
+    }
+
+    /// They are there, or not; then with whether another try may help.
+    pub(crate) fn fetched(
+        &mut self,
+        result: Result<(), (String, bool)>,
+        spec: Spec<'_>,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if self.phase != Phase::Fetching {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.lacks_artifacts = false;
+                self.phase = Phase::Waiting;
+                self.changed = true;
+            }
+            Err((text, recoverable)) => {
+                self.event(events::artifact_failed(ctx.now.wall_ns, &text));
+                self.ended(End::StartError { recoverable }, spec, ctx);
+            }
+        }
+    }
+
     /// Begins the task. `files_error` is what kept its files from being made.
-    pub(crate) fn start(&mut self, spec: Spec<'_>, files_error: Option<&str>, ctx: &mut Ctx<'_>) {
+    pub(crate) fn start(
+        &mut self,
+        spec: Spec<'_>,
+        files_error: Option<&str>,
+        given: Given,
+        ctx: &mut Ctx<'_>,
+    ) {
         assert!(matches!(self.phase, Phase::Waiting | Phase::Backoff { .. }));
         let wall = ctx.now.wall_ns;
-        if self.starts == 0 {
-            self.event(events::setup(wall));
-        }
-        if let Some(artifact) = spec.task.artifacts.first() {
-            let text = format!(
-                "failed to download artifact \"{}\": artifacts are not served by this version",
-                artifact.getter_source
-            );
-            self.event(events::artifact_failed(wall, &text));
-            return self.ended(End::StartError { recoverable: false }, spec, ctx);
-        }
+        self.begins(wall);
         if let Some(text) = files_error {
             self.event(events::setup_failure(wall, text));
             return self.ended(End::StartError { recoverable: false }, spec, ctx);
         }
+        let volumes = match super::files::volumes(spec, ctx) {
+            Ok(volumes) => volumes,
+            Err(text) => {
+                self.event(events::setup_failure(wall, &text));
+                return self.ended(End::StartError { recoverable: false }, spec, ctx);
+            }
+        };
         let dirs = TaskDirs::host(&alloc_root(ctx.config, &spec.alloc.id), &spec.task.name);
-        let scope = env::build(&sources(spec, ctx, &dirs));
+        let mut scope = env::build(&sources(spec, ctx, &dirs));
+        scope.vars.extend(given.vars);
         match driver::launch(&spec.task.driver, &spec.task.config, &scope) {
             Err(text) => {
                 self.event(events::failed_validation(wall, &text));
@@ -288,6 +416,7 @@ impl TaskMachine {
             }
             Ok(Launch::Mock(mock)) => {
                 self.starts += 1;
+                ctx.turn.note(Happened::Start);
                 self.phase = Phase::Starting;
                 self.changed = true;
                 let at = ctx.now.mono_ns + mock.start_block_for_ns;
@@ -295,11 +424,14 @@ impl TaskMachine {
             }
             Ok(Launch::Process { command, args, work_dir, denied_env }) => {
                 self.starts += 1;
+                ctx.turn.note(Happened::Start);
                 self.phase = Phase::Starting;
                 self.changed = true;
                 let run_dir = self.run_dir(ctx.config);
-                self.handle = Handle::at(&run_dir);
+                let boot_id = ctx.config.boot_id.clone();
+                self.handle = Handle { boot_id, ..Handle::at(&run_dir) };
                 let log = spec.task.log_config.clone().unwrap_or_default();
+                let task_dir = dirs.task.clone();
                 let cwd = if work_dir.is_empty() {
                     dirs.task
                 } else if work_dir.starts_with('/') {
@@ -314,6 +446,8 @@ impl TaskMachine {
                     args,
                     env: env.collect(),
                     cwd,
+                    task_dir,
+                    mounts: if ctx.config.mounts { volumes } else { Vec::new() },
                     user: spec.task.user.clone(),
                     log_dir: dirs.logs,
                     task: spec.task.name.clone(),
@@ -324,6 +458,9 @@ impl TaskMachine {
                     memory_max_bytes: 0,
                     cpu_weight: 0,
                 };
+                if !given.files.is_empty() {
+                    ctx.out.push(ClientEffect::Place(self.key.clone(), given.files));
+                }
                 ctx.out.push(ClientEffect::Start(self.key.clone(), start));
             }
         }
@@ -338,6 +475,7 @@ impl TaskMachine {
             ExecutorEvent::Hello { .. }
             | ExecutorEvent::Signaled { .. }
             | ExecutorEvent::Ran { .. }
+            | ExecutorEvent::Attached
             | ExecutorEvent::Stats { .. } => {}
             ExecutorEvent::Started(handle) => self.started(handle, spec, ctx),
             ExecutorEvent::StartFailed { error } => self.start_failed(&error, spec, ctx),
@@ -355,11 +493,12 @@ impl TaskMachine {
         self.handle = handle;
         self.changed = true;
         match self.phase {
-            Phase::Starting => self.note_start(ctx.now),
+            Phase::Starting => self.note_start(ctx),
             // A start that was recorded without its answer is noted now.
-            Phase::Adopting if self.state.state != TASK_RUNNING => self.note_start(ctx.now),
+            Phase::Adopting if self.state.state != TASK_RUNNING => self.note_start(ctx),
             Phase::Adopting => {}
             Phase::Waiting
+            | Phase::Fetching
             | Phase::Running
             | Phase::Delay { .. }
             | Phase::Stopping { .. }
@@ -372,7 +511,9 @@ impl TaskMachine {
         }
     }
 
-    fn note_start(&mut self, now: Now) {
+    fn note_start(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.now;
+        ctx.turn.note(Happened::Running);
         self.state.state = TASK_RUNNING.to_owned();
         self.state.started_at = Time(now.wall_ns);
         self.event(events::started(now.wall_ns));
@@ -396,6 +537,12 @@ impl TaskMachine {
             _ => lost.to_owned(),
         };
         self.event(events::terminated(ctx.now.wall_ns, exit, &message));
+        if exit.oom_killed {
+            ctx.turn.note(Happened::OomKilled);
+        }
+        if std::mem::take(&mut self.cut) && !lost.is_empty() {
+            return self.ended(End::MachineLost, spec, ctx);
+        }
         let success = exit.code == 0 && exit.signal == 0 && message.is_empty();
         self.ended(End::Exit { success }, spec, ctx);
     }
@@ -409,11 +556,11 @@ impl TaskMachine {
             _ if !stopping => end,
             Then::Die => {
                 self.event(events::killed(ctx.now.wall_ns, ""));
-                return self.die(false, ctx.now);
+                return self.die(false, ctx);
             }
-            Then::Restart => return self.back_off(0, "", false, ctx.now),
+            Then::Restart => return self.back_off(0, "", false, ctx),
             Then::Rearm => {
-                self.back_off(0, "", false, ctx.now);
+                self.back_off(0, "", false, ctx);
                 self.phase = Phase::Waiting;
                 return;
             }
@@ -424,12 +571,12 @@ impl TaskMachine {
         let jitter = ctx.random();
         match self.tracker.decide(policy, on_success, end, ctx.now.mono_ns, jitter) {
             Decision::Restart { delay_ns, reason, shown } => {
-                self.back_off(delay_ns, reason, shown, ctx.now);
+                self.back_off(delay_ns, reason, shown, ctx);
             }
-            Decision::Finish => self.die(false, ctx.now),
+            Decision::Finish => self.die(false, ctx),
             Decision::Fail(reason) => {
                 self.event(events::not_restarting(ctx.now.wall_ns, &reason));
-                self.die(true, ctx.now);
+                self.die(true, ctx);
             }
         }
     }
@@ -445,7 +592,9 @@ impl TaskMachine {
         }
     }
 
-    fn back_off(&mut self, delay_ns: u64, reason: &str, shown: bool, now: Now) {
+    fn back_off(&mut self, delay_ns: u64, reason: &str, shown: bool, ctx: &mut Ctx<'_>) {
+        let now = ctx.now;
+        ctx.turn.note(Happened::Restart);
         let shown_ns = i64::try_from(delay_ns).unwrap_or(i64::MAX);
         self.event(events::restarting(now.wall_ns, shown_ns, reason, shown));
         TASK_PENDING.clone_into(&mut self.state.state);
@@ -455,7 +604,10 @@ impl TaskMachine {
         self.phase = Phase::Backoff { until: now.mono_ns + delay_ns };
     }
 
-    fn die(&mut self, failed: bool, now: Now) {
+    fn die(&mut self, failed: bool, ctx: &mut Ctx<'_>) {
+        let now = ctx.now;
+        let failure = failed || self.state.failed;
+        ctx.turn.note(if failure { Happened::Failed } else { Happened::Complete });
         TASK_DEAD.clone_into(&mut self.state.state);
         self.state.failed |= failed;
         self.state.finished_at = Time(now.wall_ns);
@@ -464,10 +616,10 @@ impl TaskMachine {
     }
 
     /// Dead without ever having been begun, because of what went wrong around it.
-    pub(crate) fn fail_setup(&mut self, text: &str, now: Now) {
+    pub(crate) fn fail_setup(&mut self, text: &str, ctx: &mut Ctx<'_>) {
         if self.phase != Phase::Dead {
-            self.event(events::setup_failure(now.wall_ns, text));
-            self.die(true, now);
+            self.event(events::setup_failure(ctx.now.wall_ns, text));
+            self.die(true, ctx);
         }
     }
 
@@ -500,10 +652,13 @@ impl TaskMachine {
             self.event(why);
         }
         match self.phase {
-            Phase::Waiting | Phase::Backoff { .. } => {
+            Phase::Waiting | Phase::Fetching | Phase::Backoff { .. } => {
+                if self.phase == Phase::Fetching {
+                    ctx.out.push(ClientEffect::FetchEnd(self.key.clone()));
+                }
                 if then == Then::Die {
                     self.event(events::killed(ctx.now.wall_ns, ""));
-                    self.die(false, ctx.now);
+                    self.die(false, ctx);
                 } else {
                     self.phase = Phase::Waiting;
                 }
@@ -545,9 +700,9 @@ impl TaskMachine {
     }
 
     /// Begins anew what has ended, when its turn comes again.
-    pub(crate) fn rearm(&mut self, now: Now) {
+    pub(crate) fn rearm(&mut self, ctx: &mut Ctx<'_>) {
         assert!(self.phase == Phase::Dead);
-        self.back_off(0, "", false, now);
+        self.back_off(0, "", false, ctx);
         self.state.finished_at = Time(0);
         self.phase = Phase::Waiting;
     }
@@ -589,9 +744,12 @@ impl TaskMachine {
         let own = match self.phase {
             Phase::Delay { until } | Phase::Backoff { until } => Some(until),
             Phase::Stopping { give_up, .. } => Some(give_up),
-            Phase::Waiting | Phase::Starting | Phase::Running | Phase::Adopting | Phase::Dead => {
-                None
-            }
+            Phase::Waiting
+            | Phase::Fetching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Adopting
+            | Phase::Dead => None,
         };
         let mock = self.mock.as_ref().map(|m| m.at);
         own.into_iter().chain(mock).min()
@@ -618,6 +776,7 @@ impl TaskMachine {
                 self.exited(&Exit::default(), "executor lost: no answer to a kill", spec, ctx);
             }
             Phase::Waiting
+            | Phase::Fetching
             | Phase::Starting
             | Phase::Running
             | Phase::Adopting
@@ -631,6 +790,13 @@ impl TaskMachine {
     /// Its time to start again has come.
     pub(crate) fn wants_start(&self, now_ns: u64) -> bool {
         matches!(self.phase, Phase::Backoff { until } if until <= now_ns)
+    }
+
+    /// Its time has come, and not yet what it needs.
+    pub(crate) fn wait(&mut self) {
+        assert!(matches!(self.phase, Phase::Backoff { .. }));
+        self.phase = Phase::Waiting;
+        self.changed = true;
     }
 
     fn mock_due(&mut self, spec: Spec<'_>, ctx: &mut Ctx<'_>) {

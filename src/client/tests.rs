@@ -3,10 +3,15 @@
 //! [`World`] plays agent and executors: it carries out effects at once, keeps the rows like a disk,
 //! and lets a test say how tasks start and end.
 
+mod artifacts;
+mod power;
 mod random;
+mod restored;
 mod services;
+mod supply;
+mod templates;
+mod volumes;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::*;
@@ -15,6 +20,7 @@ use crate::api::{
     TaskLifecycleConfig, UpdateStrategy,
 };
 use crate::client::exec_proto::{ExecutorCmd, ExecutorEvent, Exit, Handle, StartSpec, Usage};
+use crate::stdx::BTreeMap;
 use crate::stdx::json::Any;
 
 const S: i64 = 1_000_000_000;
@@ -33,6 +39,8 @@ struct World {
     replies: BTreeMap<u64, Result<String, ApiError>>,
     /// Open connections of checks: to where, and what was sent.
     probes: BTreeMap<TaskKey, (String, String)>,
+    /// Questions that are not answered.
+    asked: Vec<(u64, Inquiry)>,
     /// Starts are answered by `Started` at once.
     obedient: bool,
     dirs_fail: bool,
@@ -67,6 +75,7 @@ impl World {
             log: Vec::new(),
             replies: BTreeMap::new(),
             probes: BTreeMap::new(),
+            asked: Vec::new(),
             obedient: true,
             dirs_fail: false,
         };
@@ -138,19 +147,26 @@ impl World {
                     let usage = Usage { rss_bytes: 4096, at_ns: 5, ..Usage::default() };
                     self.input(ClientInput::Executor(key, ExecutorEvent::Stats { token, usage }));
                 }
+                ExecutorCmd::Exec { command, .. } => self.log.push(format!("exec {command}")),
                 ExecutorCmd::Run { command, args, timeout_ns, .. } => {
                     let line = format!("{command} {}", args.join(" "));
                     self.log.push(format!("run {} {line} {}ms", key.1, timeout_ns / MS));
                 }
             },
+            ClientEffect::Volume(..) => {}
             ClientEffect::Adopt(key, handle) => {
                 self.log.push(format!("adopt {} {}", key.1, handle.pid));
             }
-            ClientEffect::Probe { key, addr, request } => {
+            ClientEffect::Probe { key, addr, request, .. } => {
                 let request = String::from_utf8(request).unwrap();
                 let open = self.probes.insert(key, (addr.to_string(), request));
                 assert_eq!(open, None, "one probe at a time");
             }
+            ClientEffect::Ask(id, inquiry) => self.ask_servers(id, inquiry),
+            ClientEffect::Unask(id) => self.asked.retain(|(asked, _)| *asked != id),
+            ClientEffect::Place(key, files) => self.place(key, files),
+            ClientEffect::Fetch((_, task), spec) => self.fetch(&task, &spec),
+            ClientEffect::FetchEnd((_, task)) => self.log.push(format!("fetch no more for {task}")),
             ClientEffect::ProbeEnd(key) => {
                 self.probes.remove(&key);
             }
@@ -753,7 +769,7 @@ fn what_the_servers_forgot_is_removed() {
     assert_eq!(w.logged(), ["kill web 2 5000ms"]);
     w.obey("a", "web");
     assert_eq!(w.logged(), ["remove /data/alloc/a"]);
-    assert!(w.disk.is_empty(), "{:?}", w.disk.keys());
+    assert!(w.disk.is_empty(), "{:?}", w.disk);
     assert_eq!(w.client.counts(), (0, 0));
 }
 
@@ -819,25 +835,6 @@ fn a_start_without_an_answer_is_looked_for() {
 }
 
 #[test]
-fn the_machine_comes_back() {
-    let mut w = World::new();
-    w.pull(&[&alloc("a", "service", group(1, vec![program("web")]))]);
-    let mut other = config();
-    other.boot_id = "boot-2".to_owned();
-    let mut w = w.restart_agent(other);
-    // Only the run directory is asked; the process ids belong to others now.
-    assert_eq!(w.logged()[0], "adopt web 0");
-    w.event("a", "web", ExecutorEvent::Lost { reason: "the machine was restarted".to_owned() });
-    assert_eq!(
-        w.events("a", "web")[3],
-        "Terminated: Exit Code: 0, Exit Message: \"executor lost: the machine was restarted\""
-    );
-    w.advance_ms(1_300);
-    assert_eq!(w.state("a", "web"), "running");
-    assert!(!w.logged().iter().any(|l| l.starts_with("kill")));
-}
-
-#[test]
 fn rows_that_make_no_sense_are_dropped() {
     let disk = [
         (b"client/alloc/x".to_vec(), b"{".to_vec()),
@@ -846,7 +843,7 @@ fn rows_that_make_no_sense_are_dropped() {
         (b"client/remove/old".to_vec(), Vec::new()),
     ];
     let w = World::boot(config(), disk.into_iter().collect(), Now::default());
-    assert!(w.disk.is_empty(), "{:?}", w.disk.keys());
+    assert!(w.disk.is_empty(), "{:?}", w.disk);
     assert!(w.log.contains(&"remove /data/alloc/old".to_owned()));
 }
 

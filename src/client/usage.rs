@@ -1,13 +1,11 @@
 //! Use of resources: the machine's and the tasks' figures in the shapes of the API.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::api::AllocatedTaskResources;
 use crate::client::exec_proto::Usage;
 use crate::stdx::json::encode;
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 /// The machine's state, as raw bytes of the files it is read from. What could not be read is empty.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,6 +120,7 @@ pub(crate) fn host_figures(
         for (name, value) in [
             ("nomad.client.host.cpu.idle", core.idle),
             ("nomad.client.host.cpu.system", core.system),
+            ("nomad.client.host.cpu.total", core.total_percent),
             ("nomad.client.host.cpu.total_percent", core.total_percent),
             ("nomad.client.host.cpu.total_ticks", core.total_ticks),
             ("nomad.client.host.cpu.user", core.user),

@@ -5,9 +5,9 @@
 
 use crate::api::{
     AllocDeploymentStatus, AllocNetworkStatus, AllocState, Allocation, Deployment,
-    DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, Job, JobSubmission, JobVersionTag,
-    Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration, ServiceRegistration, TaskState,
-    Variable,
+    DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, HostVolume, HostVolumeClaim, Job,
+    JobSubmission, JobVersionTag, Namespace, Node, NodeEvent, NodePool, SchedulerConfiguration,
+    ServiceRegistration, TaskState, Variable,
 };
 use crate::stdx::json::{Bytes, Printed, choices, records};
 
@@ -200,11 +200,13 @@ pub enum Command {
     Bootstrap {
         wall_ns: i64,
     },
-    /// A key that signs workload identities. The secret (an Ed25519 seed in base64) goes to a table
+    /// A key that signs workload identities. The secret (see `server::keyring`) goes to a table
     /// that no answer is served from.
     RootKey {
         id: String,
         public: Bytes,
+        /// Of its RSA half; empty: it has none yet.
+        modulus: Bytes,
         secret: String,
         wall_ns: i64,
         /// Where one is active already: takes its place. Without it, nothing happens then.
@@ -219,6 +221,13 @@ pub enum Command {
     RootKeyState {
         id: String,
         state: String,
+    },
+    /// The RSA half of a key that has waited for it.
+    RootKeyRsa {
+        id: String,
+        modulus: Bytes,
+        /// The whole secret anew.
+        secret: String,
     },
     RootKeyDelete {
         ids: Vec<String>,
@@ -241,7 +250,53 @@ pub enum Command {
         table: String,
         ids: Vec<String>,
     },
+    /// A host volume as its node has it now; the indexes, and of an older one its times, are
+    /// filled in.
+    HostVolumePut {
+        volume: Box<HostVolume>,
+        wall_ns: i64,
+    },
+    /// Removes a host volume that no allocation uses.
+    HostVolumeDelete {
+        namespace: String,
+        id: String,
+    },
+    VolumeClaimDelete {
+        id: String,
+    },
+    /// The state that every server which took this entry keeps beside its own, under this id,
+    /// takes the place of its own. `newest`: the highest index in it.
+    Restore {
+        id: String,
+        newest: u64,
+    },
 }
+}
+
+impl Command {
+    /// The id that an encoded entry names, where it is a [`Self::Restore`].
+    pub fn restores(encoded: &[u8]) -> Option<String> {
+        if !encoded.starts_with(b"{\"Restore\":") {
+            return None;
+        }
+        match crate::stdx::json::decode(encoded) {
+            Ok(Self::Restore { id, .. }) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Removes more than it adds, so that it makes room on a full disk.
+    pub fn frees(&self) -> bool {
+        matches!(
+            self,
+            Self::VariableDelete { .. }
+                | Self::JobDeregister { .. }
+                | Self::Reap { .. }
+                | Self::NodePurge { .. }
+                | Self::ServiceDelete { .. }
+                | Self::AclDelete { .. }
+        )
+    }
 }
 
 records! {
@@ -266,6 +321,8 @@ pub struct Plan {
     /// Written only where the whole plan was committed: the evaluation itself, now complete, and
     /// those it leads to (blocked, follow-up).
     pub evals: Vec<Evaluation>,
+    /// Claims of the new allocations on volumes; written where their allocation is.
+    pub claims: Vec<HostVolumeClaim>,
 }
 }
 
@@ -329,7 +386,7 @@ pub struct AllocClientState {
     pub id: String,
     pub client_status: String,
     pub client_description: String,
-    pub task_states: std::collections::BTreeMap<String, TaskState>,
+    pub task_states: crate::stdx::BTreeMap<String, TaskState>,
     pub deployment_status: Option<AllocDeploymentStatus>,
     pub network_status: Option<AllocNetworkStatus>,
     /// All that the allocation registers now; `None`: as last told.

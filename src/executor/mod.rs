@@ -11,22 +11,21 @@
 mod logs;
 mod scripts;
 
-use std::fs;
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::client::exec_proto::{
     EXIT_FILE, ExecutorCmd, ExecutorEvent, Exit, HANDLE_FILE, Handle, Lines, PROTO, SOCK_FILE,
-    START_FILE, StartSpec, write_line,
+    write_line,
 };
 use crate::os::cgroup::{self, Group};
 use crate::os::logdir::LogDir;
 use crate::os::signals::Signals;
 use crate::os::spawn::{CLAIM_FILE, Reaped};
-use crate::os::{self, Ready, clock, proc, spawn, task};
+use crate::os::{self, Ready, clock, fdpass, mount, proc, spawn, task};
 use crate::stdx::json;
 use logs::Rotated;
 use scripts::Scripts;
@@ -34,6 +33,8 @@ use scripts::Scripts;
 /// Most agents in conversation at once; one is normal, two while an agent is replaced. More are
 /// turned away.
 const CONNS_MAX: usize = 4;
+/// Most commands that run for callers, each in a conversation of its own.
+const EXECS_MAX: usize = 16;
 /// Most bytes that wait for an agent that does not read, in bytes; above, its conversation is
 /// ended.
 const OUT_BYTES_MAX: usize = 256 * 1024;
@@ -50,6 +51,9 @@ const SETTLE_NS: u64 = 500_000_000;
 /// Least time between two times that memory is given back, in nanoseconds: a task that writes a
 /// line now and then shall not pay for it each time.
 const SETTLE_AGAIN_NS: u64 = 30_000_000_000;
+/// A SIGTERM is of a machine that goes down if the task ends within this time, in nanoseconds: as
+/// long as init systems wait.
+const GOING_DOWN_NS: u64 = 120_000_000_000;
 /// Pause between attempts to record the end on a disk that is full, in nanoseconds.
 const RETRY_NS: u64 = 1_000_000_000;
 
@@ -58,6 +62,8 @@ struct Conn {
     stream: UnixStream,
     lines: Lines,
     out: Vec<u8>,
+    /// The command that was begun here and has not ended.
+    exec: Option<u32>,
 }
 
 /// One stream of the task's output.
@@ -88,6 +94,8 @@ struct Executor {
     scripts: Scripts,
     handle: Handle,
     phase: Phase,
+    /// When the last SIGTERM came, which nobody sends to an executor alone (monotonic).
+    told_to_end: Option<u64>,
     /// When memory is to be given back (monotonic), unless something happens before.
     settle_at: Option<u64>,
     /// When it may be given back next.
@@ -140,6 +148,7 @@ fn prepare() -> io::Result<Executor> {
         scripts: Scripts::default(),
         handle,
         phase: Phase::Running { kill_at: None },
+        told_to_end: None,
         settle_at: Some(clock::mono_ns().saturating_add(SETTLE_NS)),
         settle_after: 0,
     };
@@ -156,12 +165,11 @@ fn prepare() -> io::Result<Executor> {
 impl Executor {
     /// Starts the task as its start file says.
     fn start(&mut self) -> Result<(), String> {
-        let bytes = fs::read(START_FILE).map_err(|e| e.to_string())?;
-        let spec: StartSpec = json::decode(&bytes).map_err(|e| e.to_string())?;
-        drop(bytes);
+        let spec = scripts::start_spec()?;
         if !spec.run_dir.is_empty() {
             self.handle.run_dir.clone_from(&spec.run_dir);
         }
+        mount::enter(&spec.task_dir, &spec.mounts)?;
         if !spec.log_disabled {
             let opened = LogDir::open(Path::new(&spec.log_dir));
             self.log_dir =
@@ -293,13 +301,15 @@ impl Executor {
     }
 
     /// Records the end, and once it is on disk tells it.
-    fn finish(&mut self, exit: Exit) {
+    fn finish(&mut self, mut exit: Exit) {
         self.streams = [None, None];
         if let Some(group) = self.group.take() {
             group.remove();
         }
-        let json = json::encode(&exit);
         let now = clock::mono_ns();
+        exit.going_down |=
+            self.told_to_end.is_some_and(|at| now.saturating_sub(at) < GOING_DOWN_NS);
+        let json = json::encode(&exit);
         match os::fs::write_atomic(Path::new(EXIT_FILE), &json, 0o600) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 let retry_at = Some(now.saturating_add(RETRY_NS));
@@ -326,14 +336,24 @@ impl Executor {
         }
     }
 
-    /// Collects children that have ended. All other signals are not meant for us.
+    /// Collects children that have ended. Other signals are not meant for us; one is remembered.
     fn on_signal(&mut self) {
-        while let Ok(Some(_)) = self.signals.next() {}
+        while let Ok(Some(signal)) = self.signals.next() {
+            if signal == libc::SIGTERM {
+                self.told_to_end = Some(clock::mono_ns());
+            }
+        }
         for child in spawn::reap() {
             if child.pid == self.handle.pid
                 && let Phase::Running { .. } = self.phase
             {
                 self.on_task_end(child);
+            } else if let Some(conn) = self.conns.iter_mut().find(|c| c.exec == Some(child.pid)) {
+                conn.exec = None;
+                // As a shell tells of signals.
+                let code = if child.signal > 0 { 128 + child.signal } else { child.code };
+                let (id, output, error) = Default::default();
+                conn.say(&ExecutorEvent::Ran { id, code, output, error });
             } else if let Some(event) = self.scripts.ended(child) {
                 self.tell(&event);
             }
@@ -351,7 +371,7 @@ impl Executor {
             signal: child.signal,
             oom_killed: self.group.as_ref().is_some_and(Group::oom_killed),
             at_ns: clock::wall_ns(),
-            start_error: String::new(),
+            ..Exit::default()
         };
         self.phase = Phase::Draining { exit, since: clock::mono_ns() };
     }
@@ -359,7 +379,7 @@ impl Executor {
     /// Takes new conversations; each begins with where the task stands.
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
-            if self.conns.len() >= CONNS_MAX {
+            if self.conns.len() >= CONNS_MAX + EXECS_MAX {
                 continue;
             }
             let Ok(mut conn) = Conn::new(stream) else { continue };
@@ -402,6 +422,9 @@ impl Executor {
             }
             if open && conn.flush() {
                 kept.push(conn);
+            } else if let Some(pid) = conn.exec {
+                // Nobody reads what it writes any more.
+                proc::kill_group(pid);
             }
         }
         self.conns = kept;
@@ -446,8 +469,52 @@ impl Executor {
             (ExecutorCmd::Run { id, .. }, _) => {
                 conn.say(&scripts::failed(id, "task not running".to_owned()));
             }
+            (ExecutorCmd::Exec { command, args, tty }, Phase::Running { .. }) => {
+                if let Err(error) = self.attach(command, args, *tty, conn) {
+                    conn.say(&scripts::failed("", error));
+                }
+            }
+            (ExecutorCmd::Exec { .. }, _) => {
+                conn.say(&scripts::failed("", "task not running".to_owned()));
+            }
         }
         true
+    }
+
+    /// Starts a command for the caller of a conversation and hands over what it reads and writes.
+    fn attach(
+        &self,
+        command: &str,
+        args: &[String],
+        tty: bool,
+        conn: &mut Conn,
+    ) -> Result<(), String> {
+        if conn.exec.is_some() {
+            return Err("one command for each conversation".to_owned());
+        }
+        let mut spec = scripts::start_spec()?;
+        command.clone_into(&mut spec.command);
+        spec.args = args.to_vec();
+        let procs = self.group.as_ref().and_then(Group::procs);
+        let attached = task::attach(&spec, procs, tty)?;
+        let mut line = Vec::new();
+        write_line(&ExecutorEvent::Attached, &mut line);
+        let ends: Vec<_> = attached.ends.iter().map(AsFd::as_fd).collect();
+        let sent = match conn.flush() && conn.out.is_empty() {
+            true => fdpass::send(conn.stream.as_fd(), &line, &ends),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        match sent {
+            Ok(count) => {
+                conn.out.extend_from_slice(line.get(count..).unwrap_or_default());
+                conn.exec = Some(attached.pid);
+                Ok(())
+            }
+            Err(e) => {
+                proc::kill_group(attached.pid);
+                Err(os::error_text(&e))
+            }
+        }
     }
 }
 
@@ -468,7 +535,7 @@ impl Conn {
     /// Begins a conversation.
     fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        let mut conn = Self { stream, lines: Lines::default(), out: Vec::new() };
+        let mut conn = Self { stream, lines: Lines::default(), out: Vec::new(), exec: None };
         conn.say(&ExecutorEvent::Hello { proto: PROTO, pid: std::process::id() });
         Ok(conn)
     }

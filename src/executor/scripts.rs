@@ -37,6 +37,15 @@ pub(super) fn failed(id: &str, error: String) -> ExecutorEvent {
     ExecutorEvent::Ran { id: id.to_owned(), code: 0, output: String::new(), error }
 }
 
+/// What the task was started with.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn start_spec() -> Result<StartSpec, String> {
+    let bytes = fs::read(START_FILE).map_err(|e| e.to_string())?;
+    json::decode(&bytes).map_err(|e| e.to_string())
+}
+
 impl Scripts {
     /// Starts a script as the start file says of the task. One whose id runs is left alone.
     ///
@@ -56,8 +65,7 @@ impl Scripts {
         if self.0.len() >= SCRIPTS_MAX {
             return Err(format!("{SCRIPTS_MAX} scripts run already"));
         }
-        let bytes = fs::read(START_FILE).map_err(|e| e.to_string())?;
-        let mut spec: StartSpec = json::decode(&bytes).map_err(|e| e.to_string())?;
+        let mut spec = start_spec()?;
         command.clone_into(&mut spec.command);
         spec.args = args.to_vec();
         spec.log_disabled = false;

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use crate::stdx::BTreeSet;
+
 /// What a kind of value is called in diagnostics.
 pub fn kind(value: &Value) -> &'static str {
     match value {
@@ -90,6 +92,28 @@ pub fn equal(a: &Value, b: &Value) -> bool {
         }
         _ => a == b,
     }
+}
+
+/// The elements without those that were there before.
+pub fn distinct(items: &[Value]) -> Vec<Value> {
+    let mut seen = BTreeSet::new();
+    items.iter().filter(|v| seen.insert(v.to_string())).cloned().collect()
+}
+
+/// Numbers first, by their size, all else in the order of its text: sets have no order of their
+/// own.
+pub fn sorted(mut items: Vec<Value>) -> Vec<Value> {
+    let text = |v: &Value| to_text(v).unwrap_or_else(|| v.to_string());
+    items.sort_by(|a, b| match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (x, y) => y.is_some().cmp(&x.is_some()).then_with(|| text(a).cmp(&text(b))),
+    });
+    items
+}
+
+/// A list as a set: nothing twice, and in order.
+pub fn set(items: &[Value]) -> Vec<Value> {
+    sorted(distinct(items))
 }
 
 #[cfg(test)]

@@ -16,13 +16,12 @@ use serde_json::{Map, Value};
 
 use super::convert::{equal, kind, number, to_bool, to_f64, to_i64, to_text};
 use super::diag::{Diagnostic, nearest};
+use super::disk::Files;
 use super::functions;
-use crate::limits::{HCL_STEPS_MAX, HCL_VALUE_BYTES_MAX};
+use super::types::typed;
+use crate::limits::HCL_VALUE_BYTES_MAX;
 
 pub type Result<T> = std::result::Result<T, Diagnostic>;
-
-/// Reads a file for the functions that do: `None` where texts come from strangers.
-pub type Files<'a> = Option<&'a dyn Fn(&str) -> std::result::Result<Vec<u8>, String>>;
 
 /// What is left to spend; shared by all scopes of one evaluation.
 pub struct Budget {
@@ -31,8 +30,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    pub fn new() -> Self {
-        Self { steps: Cell::new(HCL_STEPS_MAX), bytes: Cell::new(HCL_VALUE_BYTES_MAX) }
+    /// So many steps, and the text that any evaluation may make.
+    pub fn new(steps: u64) -> Self {
+        Self { steps: Cell::new(steps), bytes: Cell::new(HCL_VALUE_BYTES_MAX) }
     }
 
     fn step(&self) -> bool {
@@ -261,6 +261,9 @@ impl<'a> Scope<'a> {
             }
             return if name == "can" { Ok(Value::Bool(false)) } else { Err(last) };
         }
+        if name == "convert" {
+            return self.convert(call, e);
+        }
         let mut args = call.args.iter().map(|a| self.eval(a)).collect::<Result<Vec<_>>>()?;
         if call.args.expand_final() {
             match args.pop() {
@@ -285,6 +288,19 @@ impl<'a> Scope<'a> {
             ),
         })?;
         if self.budget.text(weight(&value)) { Ok(value) } else { Err(too_much(e)) }
+    }
+
+    /// `convert(value, type)`: the second argument is no value.
+    fn convert(&self, call: &FuncCall, e: &Expression) -> Result<Value> {
+        let fault = |why: String| {
+            let detail = format!("Call to function \"convert\" failed: {why}.");
+            Diagnostic::new(e.span(), "Error in function call", detail)
+        };
+        let (Some(value), Some(of), 2) = (call.args.get(0), call.args.get(1), call.args.len())
+        else {
+            return Err(fault(format!("it takes 2 arguments, not {}", call.args.len())));
+        };
+        typed(self.eval(value)?, Some(of)).map_err(fault)
     }
 
     fn for_expr(&self, f: &ForExpr, e: &Expression) -> Result<Value> {
@@ -488,12 +504,13 @@ fn weight(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::HCL_STEPS_MAX;
     use serde_json::json;
 
     fn eval(text: &str) -> Result<Value> {
         let expression = crate::hcl::parse_expr(text)?;
         let names = [("var", json!({"n": 3, "list": ["a", "b"], "o": {"k": "v"}}))];
-        let (budget, unset) = (Budget::new(), ["u".to_owned()]);
+        let (budget, unset) = (Budget::new(HCL_STEPS_MAX), ["u".to_owned()]);
         Scope { text, names: &names, unset: &unset, files: None, budget: &budget, outer: None }
             .eval(&expression)
     }

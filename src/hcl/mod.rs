@@ -8,10 +8,14 @@
 
 pub mod convert;
 pub mod diag;
+pub mod disk;
 pub mod eval;
+pub mod format;
 mod functions;
 mod scan;
+pub mod types;
 pub mod v1;
+pub mod yaml;
 
 pub use diag::{Diagnostic, Source};
 pub use eval::Scope;
@@ -19,7 +23,8 @@ pub use hcl_edit::Span;
 pub use hcl_edit::expr::Expression;
 pub use hcl_edit::structure::{Attribute, Block, BlockLabel, Body, Structure};
 
-use crate::limits::{HCL_BYTES_MAX, HCL_ERRORS_MAX};
+use crate::limits::{HCL_BYTES_MAX, HCL_ERRORS_MAX, HCL_NESTING_MAX, HCL_OBJECTS_MAX};
+use std::borrow::Cow;
 
 /// The tree of a text, or every mistake of its syntax that can be told apart.
 ///
@@ -30,6 +35,7 @@ pub fn parse(text: &str) -> Result<Body, Vec<Diagnostic>> {
         let detail = format!("It has {} bytes; at most {HCL_BYTES_MAX} are read.", text.len());
         return Err(vec![Diagnostic::new(Some(0..0), "Text too long", detail)]);
     }
+    let text = &*readable(text).map_err(|deep| vec![deep])?;
     let first = match hcl_edit::parser::parse_body(text) {
         Ok(body) => return Ok(body),
         Err(e) => e,
@@ -48,7 +54,9 @@ pub fn parse(text: &str) -> Result<Body, Vec<Diagnostic>> {
     loop {
         let at = error.location().offset().min(text.len());
         out.push(explained(text, at, error.message()));
-        if out.len() >= HCL_ERRORS_MAX || !blank(&mut left, at) {
+        // A long text is not read over and over.
+        let again = (out.len() + 1).saturating_mul(text.len()) <= HCL_BYTES_MAX;
+        if !again || out.len() >= HCL_ERRORS_MAX || !blank(&mut left, at) {
             return Err(out);
         }
         match hcl_edit::parser::parse_body(&left) {
@@ -68,8 +76,23 @@ pub fn parse_expr(text: &str) -> Result<Expression, Diagnostic> {
             "It is longer than any job may be.",
         ));
     }
-    hcl_edit::parser::parse_expr(text)
+    // Written behind a sign, so that its braces count as those of an expression.
+    let signed = format!("={text}");
+    let read = readable(&signed)
+        .map_err(|deep| Diagnostic { range: Some(0..text.len().min(1)), ..deep })?;
+    hcl_edit::parser::parse_expr(read.get(1..).unwrap_or_default())
         .map_err(|e| explained(text, e.location().offset().min(text.len()), e.message()))
+}
+
+/// A text as the parser may have it, unless too much in it lies in each other.
+fn readable(text: &str) -> Result<Cow<'_, str>, Diagnostic> {
+    scan::readable(text, HCL_OBJECTS_MAX).map_err(|at| {
+        let detail = format!(
+            "Objects may lie {HCL_OBJECTS_MAX} deep in each other, with lists, indexes and \
+             parentheses {HCL_NESTING_MAX} deep."
+        );
+        Diagnostic::new(Some(at..at + 1), "Nested too deeply", detail)
+    })
 }
 
 /// A mistake of the syntax, in the words of the parser.
@@ -136,5 +159,30 @@ mod tests {
         let blocks = format!("{}{}", "a {\n".repeat(50_000), "}\n".repeat(50_000));
         assert!(parse(&blocks).is_err());
         assert!(errors(&" ".repeat(HCL_BYTES_MAX + 1)).contains("Text too long"));
+    }
+
+    /// A few hundred bytes of these kept the parser busy for minutes.
+    #[test]
+    fn objects_in_objects_are_few() {
+        for piece in ["[{a", "{a", "{a = b + c / ", "({", "\"${{a = \""] {
+            for text in [format!("a = {}", piece.repeat(30)), format!("a = {}", piece.repeat(13))] {
+                assert!(errors(&text).contains("Nested too deeply"), "{text}");
+                assert!(parse_expr(&text[4..]).is_err());
+            }
+        }
+        let nested = |n: usize| format!("a {{\nb = {}1{}\n}}", "{ c = ".repeat(n), " }".repeat(n));
+        assert!(parse(&nested(HCL_OBJECTS_MAX)).is_ok());
+        assert!(parse(&nested(HCL_OBJECTS_MAX + 1)).is_err());
+        // Each open bracket doubles the time that the mistake at the end takes.
+        for unit in ["A[0*Q*", "(0*Q*"] {
+            assert!(parse(&format!("x = {}5*R*\"", unit.repeat(24))).is_err());
+        }
+        let lists = |n: usize| format!("x = {}{}", "[".repeat(n), "]".repeat(n));
+        assert!(parse(&lists(HCL_NESTING_MAX)).is_ok());
+        assert!(parse(&lists(HCL_NESTING_MAX + 1)).is_err());
+        // Blocks are not objects, nor is what strings and comments hold.
+        let blocks = format!("{}{}", "a /* { */ {\n".repeat(14), "}\n".repeat(14));
+        assert!(parse(&blocks).is_ok());
+        assert!(parse(&format!("a = \"{}\" # {{{{", "{".repeat(40))).is_ok());
     }
 }

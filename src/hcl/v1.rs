@@ -3,10 +3,10 @@
 //!
 //! A JSON object is read too (for the places of its keys): `:` is as good as `=` there.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::limits::{HCL_BYTES_MAX, HCL_DEPTH_MAX};
+use crate::stdx::BTreeMap;
 use crate::stdx::json::Any;
 
 /// A value as it was written.

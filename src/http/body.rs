@@ -16,6 +16,8 @@ use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_CHUNK_EXTENSION_BYTES_MAX, HTTP_TR
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
+    /// Bytes of the body that came, also those that were taken out since.
+    pub(super) total: u64,
     step: Step,
     /// The size line of the current chunk: its value and how many digits it had.
     size: u64,
@@ -52,7 +54,7 @@ impl Body {
             Framing::Length(n) => Step::Plain(n),
             Framing::Chunked => Step::Size,
         };
-        Self { bytes: Vec::new(), step, size: 0, digits: 0, extensions: 0, trailers: 0 }
+        Self { bytes: Vec::new(), total: 0, step, size: 0, digits: 0, extensions: 0, trailers: 0 }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -86,6 +88,7 @@ impl Body {
     fn take(&mut self, left: usize, rest: &[u8]) -> usize {
         let n = left.min(rest.len());
         self.bytes.extend_from_slice(rest.get(..n).unwrap_or_default());
+        self.total = self.total.saturating_add(n as u64);
         let left = left.saturating_sub(n);
         self.step = match (self.step, left) {
             (Step::Plain(_), 0) => Step::Done,

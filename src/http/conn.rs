@@ -5,6 +5,8 @@
 //!   └────────refused: Bad, nothing more is read──────┘
 //! ```
 //!
+//! Of a request whose body may be large the head comes out alone, and its body in pieces.
+//!
 //! The caller takes the next request only after it has answered the one before, and does not read
 //! from the socket meanwhile: what a peer can make this side hold is one buffer and one body. A
 //! connection without a request in progress holds no memory beyond this struct.
@@ -17,9 +19,11 @@
 )]
 
 use super::body::Body;
-use super::head::{self, Request};
+use super::head::{self, Framing, Request};
 use super::reply::Reject;
-use crate::limits::{HTTP_BODY_BYTES_PER_SECOND_MIN, HTTP_HEAD_NS_MAX, SECOND};
+use crate::limits::{
+    HTTP_BODY_BYTES_MAX, HTTP_BODY_BYTES_PER_SECOND_MIN, HTTP_HEAD_NS_MAX, SECOND,
+};
 
 #[derive(Debug)]
 pub enum Event {
@@ -42,12 +46,14 @@ pub struct Conn {
     /// An empty line before the request was skipped.
     skipped: bool,
     dead: bool,
+    uploads: Option<fn(&Request) -> bool>,
 }
 
 /// A request whose body is on its way.
 #[derive(Debug)]
 struct Pending {
-    request: Request,
+    /// `None`: it was given out, and the body comes behind it.
+    request: Option<Request>,
     body: Body,
     expects: bool,
 }
@@ -55,6 +61,45 @@ struct Pending {
 impl Conn {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that gives out requests for which `uploads` holds before their bodies have come.
+    pub fn with_uploads(uploads: fn(&Request) -> bool) -> Self {
+        Self { uploads: Some(uploads), ..Self::default() }
+    }
+
+    /// The body of the last request is still to come, or to be taken.
+    pub fn is_uploading(&self) -> bool {
+        self.pending.as_ref().is_some_and(|p| p.request.is_none())
+    }
+
+    /// The body of the last request is wanted; true: tell the peer `100 Continue`.
+    pub fn begin_upload(&mut self) -> bool {
+        self.pending.as_mut().is_some_and(|p| std::mem::take(&mut p.expects))
+    }
+
+    /// What came of that body; true: that was the rest.
+    ///
+    /// # Errors
+    /// The answer for broken chunks.
+    pub fn upload(&mut self, now_ns: u64) -> Result<(Vec<u8>, bool), Reject> {
+        let Some(pending) = &mut self.pending else { return Ok((Vec::new(), true)) };
+        let used = match pending.body.feed(&self.buf) {
+            Ok(used) => used,
+            Err(reject) => {
+                self.dead = true;
+                return Err(reject);
+            }
+        };
+        let (piece, whole) = (std::mem::take(&mut pending.body.bytes), pending.body.is_done());
+        match whole {
+            true => {
+                self.pending = None;
+                self.consume(used, now_ns);
+            }
+            false => self.consume_keeping_begin(used),
+        }
+        Ok((piece, whole))
     }
 
     /// Takes bytes that the peer sent.
@@ -88,6 +133,12 @@ impl Conn {
         event
     }
 
+    /// What came behind the last request; for a connection that goes on as something else.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        self.begun_ns = 0;
+        std::mem::take(&mut self.buf)
+    }
+
     /// By when the rest of the request must be here, mono ns: 30 s for a head, and for a body as
     /// long as it comes at a decent pace.
     pub fn deadline(&self) -> Option<u64> {
@@ -97,7 +148,7 @@ impl Conn {
         let pace = self
             .pending
             .as_ref()
-            .map_or(0, |p| p.body.bytes.len() as u64 / HTTP_BODY_BYTES_PER_SECOND_MIN)
+            .map_or(0, |p| p.body.total / HTTP_BODY_BYTES_PER_SECOND_MIN)
             .saturating_mul(SECOND);
         Some(self.begun_ns.saturating_add(HTTP_HEAD_NS_MAX).saturating_add(pace))
     }
@@ -118,6 +169,10 @@ impl Conn {
             }
             let Some(head) = self.find_head()? else { return Ok(None) };
             self.skipped = false;
+            let upload = self.uploads.is_some_and(|is| is(&head.request));
+            if !upload && matches!(head.framing, Framing::Length(n) if n > HTTP_BODY_BYTES_MAX) {
+                return Err(Reject::new(413, "Request Entity Too Large"));
+            }
             let body = Body::new(head.framing);
             let (len, expects) = (head.len, head.expects && !body.is_done());
             if body.is_done() {
@@ -126,15 +181,25 @@ impl Conn {
             }
             self.consume_keeping_begin(len);
             self.begun_ns = now_ns.max(1);
-            self.pending = Some(Box::new(Pending { request: head.request, body, expects }));
+            if upload {
+                self.pending = Some(Box::new(Pending { request: None, body, expects }));
+                let mut request = head.request;
+                request.upload = Some(head.framing);
+                return Ok(Some(Event::Request(request)));
+            }
+            self.pending = Some(Box::new(Pending { request: Some(head.request), body, expects }));
         }
-        let Some(pending) = &mut self.pending else { return Ok(None) };
+        let Some(pending) = self.pending.as_mut().filter(|p| p.request.is_some()) else {
+            return Ok(None);
+        };
         let used = pending.body.feed(&self.buf)?;
         if pending.body.is_done() {
-            let Some(mut pending) = self.pending.take() else { return Ok(None) };
-            pending.request.body = std::mem::take(&mut pending.body.bytes);
+            let Some(pending) = self.pending.take() else { return Ok(None) };
+            let Pending { request, body, .. } = *pending;
             self.consume(used, now_ns);
-            return Ok(Some(Event::Request(pending.request)));
+            let Some(mut request) = request else { return Ok(None) };
+            request.body = body.bytes;
+            return Ok(Some(Event::Request(request)));
         }
         let waits = std::mem::take(&mut pending.expects) && used == 0;
         self.consume_keeping_begin(used);

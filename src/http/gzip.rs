@@ -4,7 +4,10 @@
 use miniz_oxide::deflate::core::{
     CompressorOxide, TDEFLFlush, TDEFLStatus, compress, create_comp_flags_from_zip_params,
 };
-use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
+use miniz_oxide::inflate::stream::{InflateState, inflate};
+use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
+
+use crate::stdx::crc::Crc;
 
 pub struct Gzip {
     deflate: Box<CompressorOxide>,
@@ -97,89 +100,162 @@ impl GzipWriter {
     }
 }
 
-/// The content of a gzip file of one member, of at most `limit` bytes.
-///
-/// # Errors
-/// A text for people.
-pub fn unzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, &'static str> {
-    let head = bytes.split_first_chunk::<10>();
-    let Some(([0x1f, 0x8b, 8, flags, ..], mut rest)) = head else {
-        return Err("gzip: invalid header");
-    };
-    // Names and comments may follow the head, extra fields are not written by any tool.
-    if flags & !0b1_1000 != 0 {
-        return Err("gzip: invalid header");
+/// Deflated data without a frame that is read piece by piece.
+pub struct Inflate(Box<InflateState>);
+
+impl Inflate {
+    pub fn new() -> Self {
+        Self(InflateState::new_boxed(DataFormat::Raw))
     }
-    for _ in 0..(flags & 0b1_1000).count_ones() {
-        let end = rest.iter().position(|b| *b == 0).ok_or("unexpected EOF")?;
-        rest = rest.get(end + 1..).unwrap_or_default();
+
+    /// Takes from the front of `bytes` and hands on what that inflates to; true at the end of the
+    /// data, and what is left of `bytes` then is no part of it.
+    ///
+    /// # Errors
+    /// A text for people, or that of `to`.
+    pub fn feed(
+        &mut self,
+        bytes: &mut &[u8],
+        to: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<bool, String> {
+        let mut out = [0; 16 << 10];
+        loop {
+            let done = inflate(&mut self.0, bytes, &mut out, MZFlush::None);
+            *bytes = bytes.get(done.bytes_consumed..).unwrap_or_default();
+            to(out.get(..done.bytes_written).unwrap_or_default())?;
+            match done.status {
+                Ok(MZStatus::StreamEnd) => return Ok(true),
+                Ok(_) | Err(MZError::Buf) => {}
+                Err(_) => return Err("flate: corrupt input".to_owned()),
+            }
+            if bytes.is_empty() && done.bytes_written < out.len() {
+                return Ok(false);
+            }
+        }
     }
-    let (body, tail) = rest.split_last_chunk::<8>().ok_or("unexpected EOF")?;
-    let out = decompress_to_vec_with_limit(body, limit).map_err(|e| match e.status {
-        TINFLStatus::HasMoreOutput => "the content is too large",
-        _ => "unexpected EOF",
-    })?;
-    let length = ((out.len() as u64 & 0xffff_ffff) as u32).to_le_bytes();
-    if *tail != [crc32(&out).to_le_bytes(), length].concat()[..] {
-        return Err("gzip: invalid checksum");
+}
+
+/// One gzip member that is read piece by piece.
+pub struct Gunzip {
+    inflate: Inflate,
+    step: Step,
+    /// What came of the head or of the tail.
+    part: Vec<u8>,
+    crc: u32,
+    length: u64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Head,
+    /// Texts behind the head that are still to be skipped.
+    Texts(u32),
+    Body,
+    Tail,
+    Done,
+}
+
+impl Gunzip {
+    pub fn new() -> Self {
+        let inflate = Inflate::new();
+        Self { inflate, step: Step::Head, part: Vec::new(), crc: 0, length: 0 }
     }
-    Ok(out)
+
+    /// Takes what came and hands on what it inflates to, at most about a thousand times as much.
+    ///
+    /// # Errors
+    /// A text for people, or that of `to`.
+    pub fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        to: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        while let Some(first) = bytes.first() {
+            match self.step {
+                Step::Head => {
+                    self.part.push(*first);
+                    bytes = bytes.get(1..).unwrap_or_default();
+                    if self.part.len() == HEAD.len() {
+                        self.step = Step::Texts(texts(&self.part).ok_or("gzip: invalid header")?);
+                        self.part.clear();
+                    }
+                }
+                Step::Texts(left) if left > 0 => {
+                    self.step = Step::Texts(left - u32::from(*first == 0));
+                    bytes = bytes.get(1..).unwrap_or_default();
+                }
+                Step::Texts(_) => self.step = Step::Body,
+                Step::Body => {
+                    let (crc, length) = (&mut self.crc, &mut self.length);
+                    let done = self.inflate.feed(&mut bytes, &mut |piece| {
+                        *crc = crc32_on(*crc, piece);
+                        *length += piece.len() as u64;
+                        to(piece)
+                    })?;
+                    if done {
+                        self.step = Step::Tail;
+                    }
+                }
+                Step::Tail => {
+                    self.part.push(*first);
+                    bytes = bytes.get(1..).unwrap_or_default();
+                    if self.part.len() == 8 {
+                        let length = ((self.length & 0xffff_ffff) as u32).to_le_bytes();
+                        if self.part != [self.crc.to_le_bytes(), length].concat() {
+                            return Err("gzip: invalid checksum".to_owned());
+                        }
+                        self.step = Step::Done;
+                    }
+                }
+                Step::Done => return Err("gzip: invalid header".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// It ended in the middle.
+    pub fn finish(&self) -> Result<(), &'static str> {
+        match self.step {
+            Step::Done => Ok(()),
+            Step::Head => Err("gzip: invalid header"),
+            _ => Err("unexpected EOF"),
+        }
+    }
+}
+
+/// How many texts follow this head; `None`: it is none. Extra fields are not written by any tool.
+fn texts(head: &[u8]) -> Option<u32> {
+    let [0x1f, 0x8b, 8, flags, ..] = head else { return None };
+    (flags & !0b1_1000 == 0).then_some(flags.count_ones())
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
     crc32_on(0, bytes)
 }
 
-/// CRC-32 of RFC 1952 of bytes that follow others of checksum `crc`, eight bytes a step.
-fn crc32_on(crc: u32, bytes: &[u8]) -> u32 {
-    let mut crc = !crc;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(chunk);
-        let n = u64::from_le_bytes(eight) ^ u64::from(crc);
-        crc = 0;
-        for (i, b) in n.to_le_bytes().iter().enumerate() {
-            crc ^= TABLES[7 - i][usize::from(*b)];
-        }
-    }
-    for b in chunks.remainder() {
-        crc = crc >> 8 ^ TABLES[0][usize::from(crc.to_le_bytes()[0] ^ b)];
-    }
-    !crc
+/// CRC-32 of RFC 1952 of bytes that follow others of checksum `crc`.
+pub fn crc32_on(crc: u32, bytes: &[u8]) -> u32 {
+    TABLES.on(crc, bytes)
 }
 
-static TABLES: [[u32; 256]; 8] = tables();
-
-const fn tables() -> [[u32; 256]; 8] {
-    let mut t = [[0; 256]; 8];
-    let mut i = 0;
-    while i < 256 {
-        let mut c = i as u32;
-        let mut k = 0;
-        while k < 8 {
-            c = if c & 1 == 1 { 0xedb8_8320 ^ c >> 1 } else { c >> 1 };
-            k += 1;
-        }
-        t[0][i] = c;
-        i += 1;
-    }
-    let mut n = 1;
-    while n < 8 {
-        let mut i = 0;
-        while i < 256 {
-            let before = t[n - 1][i];
-            t[n][i] = before >> 8 ^ t[0][(before & 255) as usize];
-            i += 1;
-        }
-        n += 1;
-    }
-    t
-}
+static TABLES: Crc = Crc::new(0xedb8_8320);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn unzip(bytes: &[u8], size: usize) -> Result<Vec<u8>, String> {
+        let (mut gunzip, mut text) = (Gunzip::new(), Vec::new());
+        for piece in bytes.chunks(size) {
+            gunzip.feed(piece, &mut |p| {
+                text.extend_from_slice(p);
+                Ok(())
+            })?;
+        }
+        gunzip.finish()?;
+        Ok(text)
+    }
 
     #[test]
     fn pieces_make_one_file() {
@@ -197,13 +273,16 @@ mod tests {
             text.extend(piece);
         }
         gzip.finish(&mut out);
-        assert_eq!(unzip(&out, text.len()).as_deref(), Ok(&text[..]));
-        assert_eq!(unzip(&out, text.len() - 1), Err("the content is too large"));
-        assert_eq!(unzip(&out[..out.len() - 20], 1 << 20), Err("unexpected EOF"));
-        assert_eq!(unzip(b"no gzip at all", 9), Err("gzip: invalid header"));
+        for size in [1, 7, 1000, out.len()] {
+            assert_eq!(unzip(&out, size).as_deref(), Ok(&text[..]));
+        }
+        assert_eq!(unzip(&out[..out.len() - 20], 99), Err("unexpected EOF".to_owned()));
+        for none in [&b"no gzip at all"[..], b"", &out[..9]] {
+            assert_eq!(unzip(none, 9), Err("gzip: invalid header".to_owned()));
+        }
         let at = out.len() - 6;
         out[at] ^= 1;
-        assert_eq!(unzip(&out, 1 << 20), Err("gzip: invalid checksum"));
+        assert_eq!(unzip(&out, 1 << 20), Err("gzip: invalid checksum".to_owned()));
     }
 
     #[test]

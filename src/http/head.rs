@@ -17,9 +17,7 @@ use httparse::{Error, Status};
 
 use super::query::percent_decode;
 use super::reply::Reject;
-use crate::limits::{
-    HTTP_BODY_BYTES_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_LINE_BYTES_MAX,
-};
+use crate::limits::{HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_LINE_BYTES_MAX};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
@@ -48,6 +46,9 @@ pub struct Request {
     /// `X-Nomad-Token`, or the bearer of `Authorization`; trimmed.
     pub token: Option<String>,
     pub origin: Option<String>,
+    /// A page of another site asks in someone's browser: by `Sec-Fetch-Site` where the browser
+    /// sends it, else by an `Origin` that is not `Host`. Does not travel on to other agents.
+    pub cross_site: bool,
     /// `Access-Control-Request-Method` and `-Headers`.
     pub acr_method: Option<String>,
     pub acr_headers: Option<String>,
@@ -56,10 +57,24 @@ pub struct Request {
     pub keep_alive: bool,
     /// The client cannot read chunks.
     pub http10: bool,
+    /// Agents of other regions that it has passed (`X-Vardo-Hops`).
+    pub hops: u8,
+    /// `Sec-WebSocket-Key` of a request that asks to go on as a WebSocket (version 13).
+    pub websocket: Option<String>,
     pub body: Vec<u8>,
+    /// The body comes in pieces behind the request.
+    pub upload: Option<Framing>,
 }
 
 impl Request {
+    /// What an agent asks itself; `None` for a target that no request can have.
+    pub fn get(target: &str, token: &str) -> Option<Self> {
+        let token = Some(token.to_owned()).filter(|t| !t.is_empty());
+        let mut request = Self { keep_alive: true, token, ..Self::default() };
+        set_target(&mut request, target).ok()?;
+        Some(request)
+    }
+
     /// The path, percent-decoded: what handlers and rights go by.
     pub fn path(&self) -> &str {
         self.decoded.as_deref().unwrap_or_else(|| self.raw_path())
@@ -80,8 +95,16 @@ impl Request {
         &self.target
     }
 
-    /// The request as bytes again, for the agent that is to answer it.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// The same request for another target, which holds no more than a request line may.
+    pub fn aimed_at(mut self, target: String) -> Self {
+        self.path_len = target.find('?').unwrap_or(target.len());
+        self.target = target;
+        self.decoded = None;
+        self
+    }
+
+    /// The request as bytes again, for the agent that is to answer it, which is called by `host`.
+    pub fn write(&self, host: &str, out: &mut Vec<u8>) {
         let method = match self.method {
             Method::Get | Method::Other => "GET",
             Method::Head => "HEAD",
@@ -97,7 +120,7 @@ impl Request {
                 out.extend_from_slice(part.as_bytes());
             }
         };
-        add(&[method, " ", &self.target, " HTTP/1.", version, "\r\nHost: vardo\r\n"]);
+        add(&[method, " ", &self.target, " HTTP/1.", version, "\r\nHost: ", host, "\r\n"]);
         let fields = [
             ("X-Nomad-Token", &self.token),
             ("Origin", &self.origin),
@@ -109,13 +132,24 @@ impl Request {
                 add(&[name, ": ", value, "\r\n"]);
             }
         }
+        if self.hops > 0 {
+            add(&["X-Vardo-Hops: ", &self.hops.to_string(), "\r\n"]);
+        }
+        if let Some(key) = &self.websocket {
+            add(&["Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"]);
+            add(&["Sec-WebSocket-Key: ", key, "\r\n"]);
+        }
         if self.accept_gzip {
             add(&["Accept-Encoding: gzip\r\n"]);
         }
         if !self.keep_alive {
             add(&["Connection: close\r\n"]);
         }
-        if !self.body.is_empty() || !matches!(self.method, Method::Get | Method::Head) {
+        if self.upload == Some(Framing::Chunked) {
+            add(&["Transfer-Encoding: chunked\r\n"]);
+        } else if let Some(Framing::Length(length)) = self.upload {
+            add(&["Content-Length: ", &length.to_string(), "\r\n"]);
+        } else if !self.body.is_empty() || !matches!(self.method, Method::Get | Method::Head) {
             add(&["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
         }
         add(&["\r\n"]);
@@ -125,7 +159,7 @@ impl Request {
 
 /// How the body of a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// This many bytes follow.
     Length(usize),
     Chunked,
@@ -176,6 +210,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, Reject> {
     if !http10 && framing.hosts != 1 {
         return Err(Reject::bad("one Host is required"));
     }
+    let hosts = parsed.headers.iter().filter(|f| f.name.eq_ignore_ascii_case("host"));
+    request.cross_site = framing.cross_site.unwrap_or_else(|| {
+        let origin = request.origin.as_deref();
+        let is_host = |o: &str| hosts.clone().any(|f| f.value.eq_ignore_ascii_case(o.as_bytes()));
+        origin.is_some_and(|o| o.split_once("://").is_none_or(|(_, own)| !is_host(own)))
+    });
+    if framing.websocket != WEBSOCKET || request.method != Method::Get {
+        request.websocket = None;
+    }
     let end = framing.end(http10)?;
     Ok(Some(Head { request, framing: end, expects: framing.expects, len }))
 }
@@ -189,7 +232,14 @@ struct Fields {
     expects: bool,
     /// `X-Nomad-Token` was there.
     token: bool,
+    /// What of [`WEBSOCKET`] was there.
+    websocket: u8,
+    /// What `Sec-Fetch-Site` says.
+    cross_site: Option<bool>,
 }
+
+/// `Connection: Upgrade`, `Upgrade: websocket`, and the version.
+const WEBSOCKET: u8 = 7;
 
 impl Fields {
     fn take(&mut self, name: &str, value: &[u8], req: &mut Request) -> Result<(), Reject> {
@@ -206,6 +256,9 @@ impl Fields {
                     return Err(Reject::bad("more than one Content-Length"));
                 }
                 self.length = Some(content_length(value)?);
+            }
+            14 if name.eq_ignore_ascii_case("sec-fetch-site") => {
+                self.cross_site = Some(!matches!(value, b"same-origin" | b"none"));
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 if self.chunked {
@@ -227,9 +280,14 @@ impl Fields {
                     value.split(|b| *b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(word))
                 };
                 req.keep_alive &= !has(b"close");
+                self.websocket |= u8::from(has(b"upgrade"));
             }
             15 if name.eq_ignore_ascii_case("accept-encoding") => {
                 req.accept_gzip = accepts_gzip(value);
+            }
+            // Nobody gains by a wrong one.
+            12 if name.eq_ignore_ascii_case("x-vardo-hops") => {
+                req.hops = text().and_then(|t| t.parse().ok()).unwrap_or(u8::MAX);
             }
             // An empty one is none.
             13 if name.eq_ignore_ascii_case("x-nomad-token") => {
@@ -247,6 +305,13 @@ impl Fields {
                     req.token = words.next().map(|w| String::from_utf8_lossy(w).into_owned());
                 }
             }
+            7 if name.eq_ignore_ascii_case("upgrade") => {
+                self.websocket |= u8::from(value.eq_ignore_ascii_case(b"websocket")) << 1;
+            }
+            21 if name.eq_ignore_ascii_case("sec-websocket-version") => {
+                self.websocket |= u8::from(value == b"13") << 2;
+            }
+            17 if name.eq_ignore_ascii_case("sec-websocket-key") => req.websocket = text(),
             6 if name.eq_ignore_ascii_case("origin") => req.origin = text(),
             29 if name.eq_ignore_ascii_case("access-control-request-method") => {
                 req.acr_method = text();
@@ -265,9 +330,6 @@ impl Fields {
             (true, Some(_)) => Err(Reject::bad("both Content-Length and Transfer-Encoding")),
             (true, None) if http10 => Err(Reject::bad("Transfer-Encoding in HTTP/1.0")),
             (true, None) => Ok(Framing::Chunked),
-            (false, Some(n)) if n > HTTP_BODY_BYTES_MAX => {
-                Err(Reject::new(413, "Request Entity Too Large"))
-            }
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }

@@ -37,6 +37,19 @@ impl<'q> Query<'q> {
     }
 }
 
+/// Percent-encodes all but unreserved characters.
+pub fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
 /// Resolves `%XX`, and `+` where it stands for a space. `None` for a broken escape or for bytes
 /// that are not UTF-8.
 pub fn percent_decode(text: &str, plus: bool) -> Option<Cow<'_, str>> {
@@ -57,6 +70,18 @@ pub fn percent_decode(text: &str, plus: bool) -> Option<Cow<'_, str>> {
         });
     }
     String::from_utf8(out).ok().map(Cow::Owned)
+}
+
+/// Appends a value for a query, all but unreserved characters as `%XX`.
+pub fn percent_encode(text: &str, out: &mut String) {
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0');
+            out.extend(['%', digit(b >> 4), digit(b & 15)]);
+        }
+    }
 }
 
 #[cfg(test)]

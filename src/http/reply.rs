@@ -36,6 +36,10 @@ impl Head<'_> {
         status_line(self.status, out);
         if let Some(kind) = self.content_type {
             field("Content-Type", kind, out);
+            if kind.starts_with("text/") {
+                // Whatever it looks like, it is no page with programs in it.
+                out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\n");
+            }
         }
         if self.gzip {
             out.extend_from_slice(b"Content-Encoding: gzip\r\n");

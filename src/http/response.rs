@@ -1,17 +1,21 @@
-//! The answer to a request of ours, as far as anyone here asks: its status, and how its body
-//! begins.
+//! The answer to a request of ours, as far as anyone here asks: its status, and its body up to a
+//! bound.
 
 use super::body::Body;
 use super::head::Framing;
 
 /// Largest head that is read, in bytes; larger ones are no answer.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// So many bytes of the body are kept; the rest does not matter.
+/// So many bytes of the body are kept, unless more are asked for; the rest does not matter.
 pub const BODY_BYTES_KEPT: usize = 3 * 1024;
+/// Bytes of a body that are looked at together.
+const PIECE_BYTES: usize = 3 * 1024;
 
 /// An answer on its way in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Response {
+    /// Bytes of the body that are kept.
+    room: usize,
     head: Vec<u8>,
     /// Known with the end of the head.
     status: Option<u16>,
@@ -20,7 +24,19 @@ pub struct Response {
     done: bool,
 }
 
+impl Default for Response {
+    fn default() -> Self {
+        Self::of(BODY_BYTES_KEPT)
+    }
+}
+
 impl Response {
+    /// One of whose body so many bytes are kept.
+    pub fn of(room: usize) -> Self {
+        let (head, plain) = (Vec::new(), Vec::new());
+        Self { room, head, status: None, body: None, plain, done: false }
+    }
+
     /// Takes what was read.
     ///
     /// # Errors
@@ -54,20 +70,25 @@ impl Response {
 
     fn feed_body(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let Some(body) = &mut self.body else {
-            let room = BODY_BYTES_KEPT.saturating_sub(self.plain.len());
+            let room = self.room.saturating_sub(self.plain.len());
             self.plain.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-            self.done |= self.plain.len() >= BODY_BYTES_KEPT;
+            self.done |= self.plain.len() >= self.room;
             return Ok(());
         };
         // In pieces, so that a large body is not gathered before it is cut off.
-        for piece in bytes.chunks(BODY_BYTES_KEPT) {
-            if body.bytes.len() >= BODY_BYTES_KEPT {
+        for piece in bytes.chunks(PIECE_BYTES) {
+            if body.bytes.len() >= self.room {
                 break;
             }
             body.feed(piece).map_err(|r| r.text)?;
         }
-        self.done |= body.is_done() || body.bytes.len() >= BODY_BYTES_KEPT;
+        self.done |= body.is_done() || body.bytes.len() >= self.room;
         Ok(())
+    }
+
+    /// Nothing has come.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.status.is_none()
     }
 
     /// The status, once the head is there.
@@ -80,15 +101,20 @@ impl Response {
         self.done
     }
 
-    /// What there is of the body, at most [`BODY_BYTES_KEPT`].
+    /// The end of the body is known by the end of the connection alone.
+    pub fn ends_with_connection(&self) -> bool {
+        self.status.is_some() && self.body.is_none() && !self.done
+    }
+
+    /// What there is of the body, at most as much as is kept.
     pub fn body(&self) -> &[u8] {
         let all = self.body.as_ref().map_or(&self.plain, |b| &b.bytes);
-        all.get(..BODY_BYTES_KEPT).unwrap_or(all)
+        all.get(..self.room).unwrap_or(all)
     }
 }
 
 /// `HTTP/1.1 200 OK` → 200.
-fn status_of(line: &str) -> Option<u16> {
+pub(super) fn status_of(line: &str) -> Option<u16> {
     let rest = line.strip_prefix("HTTP/1.")?;
     let code = rest.get(1..)?.strip_prefix(' ')?.get(..3)?;
     code.parse().ok().filter(|c| (100..=999).contains(c))

@@ -4,12 +4,10 @@
 //! their values; the tables below name the exceptions: members that do not count, maps of the
 //! user, lists whose parts have names, and the words under which parts are shown.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Map, Value, json};
 
 use crate::api::DesiredUpdates;
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, BTreeSet, sort};
 
 /// Where a member stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -347,8 +345,9 @@ fn words(name: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Val
     if !gone && !come {
         return;
     }
-    let told_words = old
-        .union(&new)
+    let words: BTreeSet<&String> = old.iter().chain(&new).collect();
+    let told_words = words
+        .into_iter()
         .map(|w| {
             let side = |s: &BTreeSet<String>| if s.contains(w) { w.clone() } else { String::new() };
             field(name, &side(&old), &side(&new))

@@ -1,10 +1,9 @@
 //! Checks of a task group.
 
-use std::collections::BTreeMap;
-
 use crate::api::status::{JOB_BATCH, JOB_SERVICE, JOB_SYSBATCH, JOB_SYSTEM};
 use crate::api::*;
 use crate::jobspec::{service, task, validate};
+use crate::stdx::BTreeMap;
 use crate::stdx::duration::Go;
 
 const SECOND: i64 = 1_000_000_000;

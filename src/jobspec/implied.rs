@@ -1,9 +1,7 @@
 //! Constraints that follow from what a job uses, added so that only able nodes take it.
 
-use std::collections::BTreeSet;
-
 use crate::api::{Constraint, Job, Service, Task, TaskGroup};
-use crate::stdx::sort;
+use crate::stdx::{BTreeSet, sort};
 
 /// Adds the implied constraints to every group, after those that were given.
 pub(super) fn constraints(job: &mut Job) {

@@ -1,11 +1,8 @@
 //! Checks of the services of groups and tasks. Checks by script are allowed for provider `nomad`,
-//! which the reference does not; those by https are refused as long as there is no TLS, because
-//! whoever registers one shall learn of it before a rollout waits for it in vain.
-
-use std::collections::BTreeSet;
+//! which the reference does not.
 
 use crate::api::*;
-use crate::stdx::sort;
+use crate::stdx::{BTreeSet, sort};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -141,11 +138,6 @@ fn check(g: &TaskGroup, s: &Service, c: &ServiceCheck) -> Vec<String> {
                 e.push("http type must have http path".to_owned());
             } else if c.path.contains("://") {
                 e.push("relative http path required".to_owned());
-            } else if s.provider == "nomad" && c.protocol == "https" {
-                e.push(
-                    "protocol https is not served by this version: such a check would always fail"
-                        .to_owned(),
-                );
             }
         }
         (provider, "script") => {

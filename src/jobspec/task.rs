@@ -1,10 +1,9 @@
 //! Checks of a task.
 
-use std::collections::BTreeMap;
-
 use crate::api::status::JOB_SERVICE;
 use crate::api::*;
 use crate::jobspec::{service, validate};
+use crate::stdx::BTreeMap;
 
 /// All problems of one task of a canonical job.
 pub(super) fn task(job: &Job, g: &TaskGroup, t: &Task) -> Vec<String> {

@@ -1,10 +1,9 @@
 //! Checks of a canonical job; every problem is one line of the answer.
 
-use std::collections::BTreeMap;
-
 use crate::api::status::{JOB_BATCH, JOB_CORE, JOB_SERVICE, JOB_SYSBATCH, JOB_SYSTEM};
 use crate::api::*;
 use crate::jobspec::{AdmitCtx, cron, group};
+use crate::stdx::BTreeMap;
 
 /// All problems of a job, in the reference's order: namespace and pool, the job, then the limits of
 /// this cluster.

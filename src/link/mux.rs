@@ -2,13 +2,14 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::frame::{self, Decoder, Fault, Frame, Kind, Seal};
 use super::hello::{Hello, Secret};
 use crate::limits::{
     LINK_CREDIT_BYTES, LINK_DATA_BYTES_MAX, LINK_RAFT_QUEUE_BYTES_MAX, LINK_STREAMS_MAX,
 };
+use crate::stdx::BTreeMap;
 
 /// Names a stream of one link. The side that dialled opens odd ones.
 pub type StreamId = u32;
@@ -30,6 +31,16 @@ pub enum Event {
     /// More may be sent on it.
     Writable(StreamId),
     Pong,
+}
+
+impl Event {
+    /// The stream that is under way and on which this happened.
+    pub fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::Data(id, _) | Self::End(id) | Self::Reset(id) | Self::Writable(id) => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 /// Invariant: a stream is in the table until both sides have ended it, or one has reset it.

@@ -1,15 +1,15 @@
-//! Reading below a directory that others may write: nothing named by a request, and no link that a
-//! task plants, leads out of it, blocks, or wakes a device.
+//! Reading and writing below a directory that others may write: nothing named by a request, and no
+//! link that a task plants, leads out of it, blocks, or wakes a device.
 //!
 //! A file is first opened as a mere place (`O_PATH`), which has no side effect and never waits;
 //! what it is gets checked on that descriptor; only a regular file is then opened for reading,
 //! through the descriptor and not through its name again.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 use super::linux;
@@ -90,6 +90,82 @@ impl Root {
         Ok(Found { real: real.to_owned(), place, meta })
     }
 
+    /// Writes a file whole, in the place of what has its name; missing directories on the way are
+    /// made. Of user and group those that are given own it then. It is not synced.
+    ///
+    /// # Errors
+    /// Those of the file system; [`is_escape`] tells a path that would leave the root.
+    pub fn place(&self, path: &str, bytes: &[u8], mode: u32, owner: Owner) -> io::Result<()> {
+        let mut begun = self.begin(path, (None, None))?;
+        begun.file.write_all(bytes)?;
+        begun.finish(mode, owner)
+    }
+
+    /// Begins a file that takes the place of what has its name when it is finished; missing
+    /// directories on the way are made, for that owner.
+    ///
+    /// # Errors
+    /// As of [`Self::place`].
+    pub fn begin(&self, path: &str, owner: Owner) -> io::Result<Begun> {
+        let (at, name) = self.folder(path, owner)?;
+        let (temporary, place) = (at.below(&format!(".{name}.tmp")), at.below(name));
+        drop(std::fs::remove_file(&temporary));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        Ok(Begun { file: options.open(&temporary)?, temporary, place, _at: at, done: false })
+    }
+
+    /// The directory that a path lies in, made where it is missing, and the last part.
+    fn folder<'p>(&self, path: &'p str, owner: Owner) -> io::Result<(Found, &'p str)> {
+        let path = path.trim_start_matches('/');
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if matches!(name, "" | "." | "..") {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok((self.make(folder, owner)?, name))
+    }
+
+    /// A directory, made with all above it where it is missing, for that owner.
+    ///
+    /// # Errors
+    /// As of [`Self::place`].
+    pub fn make(&self, folder: &str, (user, group): Owner) -> io::Result<Found> {
+        let mut at = self.find("")?;
+        let mut so_far = String::new();
+        for part in folder.split('/').filter(|p| !p.is_empty() && *p != ".") {
+            so_far.push_str(part);
+            at = match self.find(&so_far) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    std::fs::create_dir(at.below(part))?;
+                    if user.is_some() || group.is_some() {
+                        lchown(at.below(part), user, group)?;
+                    }
+                    self.find(&so_far)?
+                }
+                found => found?,
+            };
+            so_far.push('/');
+        }
+        Ok(at)
+    }
+
+    /// A directory to mount on, made where it is missing. A link to `old` in its place goes.
+    ///
+    /// # Errors
+    /// As of [`Self::place`].
+    pub fn mount_point(&self, path: &str, old: &Path) -> io::Result<Found> {
+        let (at, name) = self.folder(path, (None, None))?;
+        let here = at.below(name);
+        if std::fs::read_link(&here).is_ok_and(|to| to == old) {
+            std::fs::remove_file(&here)?;
+        }
+        match std::fs::create_dir(&here) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        self.find(path)
+    }
+
     /// One component after another, none of which may be a link or `..`.
     fn walk(&self, relative: &str) -> io::Result<OwnedFd> {
         let mut at = self.dir.try_clone()?;
@@ -110,7 +186,56 @@ impl Root {
     }
 }
 
+/// User and group, as far as they are given.
+pub type Owner = (Option<u32>, Option<u32>);
+
+/// A file that is being written. Unless it is finished nothing of it stays.
+#[derive(Debug)]
+pub struct Begun {
+    pub file: File,
+    temporary: PathBuf,
+    place: PathBuf,
+    /// Both lie in this one.
+    _at: Found,
+    done: bool,
+}
+
+impl Begun {
+    /// Gives it its mode, its owner and its name. It is not synced.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn finish(mut self, mode: u32, (user, group): Owner) -> io::Result<()> {
+        if user.is_some() || group.is_some() {
+            fchown(&self.file, user, group)?;
+        }
+        self.file.set_permissions(Permissions::from_mode(mode))?;
+        std::fs::rename(&self.temporary, &self.place)?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.done {
+            drop(std::fs::remove_file(&self.temporary));
+        }
+    }
+}
+
 impl Found {
+    /// The open place itself, as a name for this process.
+    #[must_use]
+    pub fn as_path(&self) -> String {
+        format!("/proc/self/fd/{}", self.place.as_raw_fd())
+    }
+
+    /// A name in this directory, whatever has become of the directory's own name.
+    fn below(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.place.as_raw_fd()))
+    }
+
     /// Opens a regular file for reading.
     ///
     /// # Errors
@@ -273,6 +398,32 @@ mod tests {
             assert_eq!(found.open().unwrap_err().kind(), io::ErrorKind::InvalidInput, "{path}");
         }
         drop(socket);
+        super::super::fs::remove_tree(&dir).unwrap();
+    }
+
+    /// Files are written inside only, whatever links lie in the way, and never through one.
+    #[test]
+    fn nothing_is_written_outside() {
+        let dir = scratch("place");
+        let root = dir.join("root");
+        std::fs::write(dir.join("victim"), "old").unwrap();
+        symlink("..", root.join("up")).unwrap();
+        symlink(dir.join("victim"), root.join("link")).unwrap();
+        symlink("../victim", root.join("alloc/link")).unwrap();
+        let bound = Root::open(&root).unwrap();
+        let place = |path: &str| bound.place(path, b"new", 0o640, (None, None));
+        for bad in ["", "/", "..", "a/..", "../x", "up/x", "up/root/x", "alloc/../../x", "a\0b"] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+        for good in ["x", "/deep/er/x", "./x", "link", "alloc/link"] {
+            place(good).unwrap();
+            let path = root.join(good.trim_start_matches('/'));
+            assert_eq!(std::fs::read(&path).unwrap(), b"new", "{good}");
+            let meta = std::fs::symlink_metadata(&path).unwrap();
+            assert_eq!(meta.permissions().mode() & 0o7777, 0o640, "{good}");
+        }
+        assert_eq!(std::fs::read(dir.join("victim")).unwrap(), b"old");
+        assert!(!dir.join("x").exists());
         super::super::fs::remove_tree(&dir).unwrap();
     }
 

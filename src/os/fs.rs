@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::linux;
 
@@ -56,6 +57,74 @@ pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(out)
+}
+
+/// Begins a file anew that only its owner may read.
+///
+/// # Errors
+/// Those of the system; a symbolic link in its place is one.
+pub fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+/// A file without a name, of which nothing stays once it is closed, in the file system of a
+/// directory.
+///
+/// # Errors
+/// Those of the system.
+pub fn nameless(dir: &Path) -> io::Result<File> {
+    let path = dir.join("nameless.tmp");
+    drop(fs::remove_file(&path));
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Opens a file to write at its end, and makes it (mode 0640) where it is missing; its size, and
+/// when it was made, where the file system knows that.
+///
+/// # Errors
+/// Those of the system; does not wait for a FIFO.
+pub fn append_to(path: &Path) -> io::Result<(File, u64, Option<i64>)> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let file = options.open(path)?;
+    let meta = file.metadata()?;
+    let born = meta.created().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Ok((file, meta.len(), born.and_then(|at| i64::try_from(at.as_nanos()).ok())))
+}
+
+/// Appends to a file, for good.
+///
+/// # Errors
+/// Those of the system.
+pub fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// Those of the system.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
+/// The names in a directory that are text, in order.
+///
+/// # Errors
+/// Those of the system.
+pub fn names(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        names.extend(entry?.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Gives a file another name in the same file system, for good.
@@ -126,6 +195,21 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Makes a symbolic link, and the directories that it lies in; one that is there is replaced.
+///
+/// # Errors
+/// Those of the file system; `AlreadyExists` where something else is in its place.
+pub fn link(path: &Path, target: &Path) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => fs::remove_file(path)?,
+        _ => {}
+    }
+    std::os::unix::fs::symlink(target, path)
 }
 
 /// Space of a file system, in bytes and in files.

@@ -57,6 +57,37 @@ pub(super) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// What is said when the kernel takes a mapped page away.
+const BUS_TEXT: &[u8] =
+    b"the store's file was cut short or its disk failed while it was read: the \
+agent ends at once. Start it again, it looks at the file and says what to do\n";
+const BUS_STATUS: i32 = 74;
+
+/// Ends the process with a sentence where a page of a mapped file is not there any more (SIGBUS).
+pub(super) fn end_on_bus() -> io::Result<()> {
+    extern "C" fn ends(_: libc::c_int) {
+        // SAFETY: safe in a handler of signals; the text lives for ever.
+        unsafe { libc::write(2, BUS_TEXT.as_ptr().cast(), BUS_TEXT.len()) };
+        // SAFETY: safe in a handler of signals.
+        unsafe { libc::_exit(BUS_STATUS) };
+    }
+    let handler: extern "C" fn(libc::c_int) = ends;
+    // SAFETY: plain numbers, for which zeros are values: no flags, nothing else blocked.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: `action` is initialised; the old one is not asked for.
+    check(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()) })
+        .map(drop)
+}
+
+/// Lets every signal through again.
+pub(super) fn unblock_signals() -> io::Result<()> {
+    let none = signal_set(&[]);
+    // SAFETY: `none` is initialised; the old mask is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) })
+        .map(drop)
+}
+
 /// Number of the next pending signal of a [`signal_fd`].
 pub(super) fn next_signal(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
@@ -142,6 +173,18 @@ impl Ready {
         Self(libc::pollfd { fd, events, revents: 0 })
     }
 
+    /// Bytes can be read, or the end.
+    #[must_use]
+    pub fn readable(self) -> bool {
+        self.0.revents & !libc::POLLOUT != 0
+    }
+
+    /// There is room to write.
+    #[must_use]
+    pub fn writable(self) -> bool {
+        self.0.revents & libc::POLLOUT != 0
+    }
+
     /// Anything happened, also the end or an error.
     #[must_use]
     pub fn any(self) -> bool {
@@ -165,7 +208,8 @@ pub fn poll(fds: &mut [Ready], timeout_ms: i32) -> io::Result<()> {
 }
 
 /// Makes this process independent of whoever started it: leader of its own session, parent of
-/// orphaned grandchildren, and with the usual file mode mask. Not being able to lead a session (it
+/// orphaned grandchildren, with the usual file mode mask and no open file but the first three. To
+/// be called first of all. Not being able to lead a session (it
 /// does already) is no error.
 pub fn run_as_service() {
     // SAFETY: no memory is passed; failure means that we lead a group already.
@@ -174,6 +218,22 @@ pub fn run_as_service() {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     // SAFETY: no memory is passed; umask cannot fail.
     unsafe { libc::umask(0o022) };
+    // Whatever the agent had open (the store is) or was given itself is no business of ours, and
+    // even less of a task's.
+    for fd in sysfs::names("/proc/self/fd").iter().filter_map(|name| name.parse::<RawFd>().ok()) {
+        if fd > libc::STDERR_FILENO {
+            // SAFETY: nothing here has opened one yet; one that is closed already is refused.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Ends this process with its parent, and in any case after so many seconds.
+pub fn end_with_parent(seconds: u32) {
+    // SAFETY: no memory is passed; all kernels know the option.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // SAFETY: no memory is passed; alarm cannot fail.
+    unsafe { libc::alarm(seconds) };
 }
 
 /// Takes over descriptor 0 when it is a socket. To be called once, before anything else uses
@@ -304,10 +364,23 @@ pub(super) fn open_at(
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// unlinkat(2) of a file.
-pub(super) fn unlink_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+/// unlinkat(2) of a file, or of an empty directory.
+pub(super) fn unlink_at(dir: BorrowedFd<'_>, name: &CStr, is_dir: bool) -> io::Result<()> {
+    let flags = if is_dir { libc::AT_REMOVEDIR } else { 0 };
     // SAFETY: the name is valid for the call.
-    check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
+    check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), flags) }).map(drop)
+}
+
+/// renameat(2).
+pub(super) fn rename_at(
+    from: BorrowedFd<'_>,
+    name: &CStr,
+    to: BorrowedFd<'_>,
+    new: &CStr,
+) -> io::Result<()> {
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: both names are valid for the call.
+    check(unsafe { libc::renameat(from, name.as_ptr(), to, new.as_ptr()) }).map(drop)
 }
 
 /// Figures of the file system that holds `path`.
@@ -317,6 +390,23 @@ pub(super) fn statvfs(path: &CStr) -> io::Result<libc::statvfs> {
     check(unsafe { libc::statvfs(path.as_ptr(), out.as_mut_ptr()) })?;
     // SAFETY: filled by the call, plain numbers.
     Ok(unsafe { out.assume_init() })
+}
+
+/// A mount name space of this process's own, that sees what the machine mounts and shows nothing
+/// of what is mounted here.
+pub(super) fn own_mounts() -> io::Result<()> {
+    // SAFETY: no memory is passed; the process has one thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    mount(None, c"/", libc::MS_REC | libc::MS_SLAVE)
+}
+
+/// mount(2) without a type and data: binds, and changes of what is mounted.
+pub(super) fn mount(source: Option<&CStr>, target: &CStr, flags: libc::c_ulong) -> io::Result<()> {
+    let none = std::ptr::null();
+    let source = source.map_or(none, CStr::as_ptr);
+    // SAFETY: both names are valid for the call; binds read neither type nor data.
+    let done = unsafe { libc::mount(source, target.as_ptr(), none, flags, std::ptr::null()) };
+    check(done).map(drop)
 }
 
 /// Gives an open file blocks up to a length.
@@ -392,17 +482,7 @@ pub(super) fn listen(address: std::net::SocketAddr, backlog: i32) -> io::Result<
     let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: a new descriptor that nobody else owns.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    let one: libc::c_int = 1;
-    // SAFETY: pointer and size are those of `one`.
-    check(unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_REUSEADDR,
-            (&raw const one).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    })?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     match address {
         std::net::SocketAddr::V4(v4) => {
             let raw = libc::sockaddr_in {
@@ -427,6 +507,21 @@ pub(super) fn listen(address: std::net::SocketAddr, backlog: i32) -> io::Result<
     // SAFETY: no memory is passed.
     check(unsafe { libc::listen(fd, backlog) })?;
     Ok(socket)
+}
+
+/// A number as an option of a socket.
+fn set_option(fd: RawFd, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: pointer and size are those of `value`.
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) }).map(drop)
+}
+
+/// Asks after a silent peer: first after so many seconds, then in such steps, so often.
+pub(super) fn keep_alive(fd: RawFd, first_s: i32, step_s: i32, times: i32) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, first_s)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, step_s)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, times)
 }
 
 /// bind(2) to an address structure of the kernel.

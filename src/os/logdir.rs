@@ -45,7 +45,7 @@ impl LogDir {
     /// # Errors
     /// Those of the file system.
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        linux::unlink_at(self.0.as_fd(), &linux::c_path(name.as_bytes())?)
+        linux::unlink_at(self.0.as_fd(), &linux::c_path(name.as_bytes())?, false)
     }
 
     /// A path to list it by.

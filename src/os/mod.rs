@@ -3,20 +3,25 @@
 
 pub mod beneath;
 pub mod cgroup;
+pub mod child;
 pub mod clock;
 pub mod entropy;
+pub mod fdpass;
 pub mod fs;
 mod linux;
 pub mod logdir;
+pub mod mount;
 pub mod net;
 pub mod proc;
+pub mod remove;
 pub mod signals;
 pub mod spawn;
 pub mod sysfs;
 pub mod task;
+pub mod terminal;
 pub mod zones;
 
-pub use linux::{Ready, give_memory_back, poll, run_as_service};
+pub use linux::{Ready, end_with_parent, give_memory_back, poll, run_as_service};
 
 use std::io;
 

@@ -1,9 +1,11 @@
 //! Sockets: listeners and the machine's own addresses.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
 
 use super::linux;
+use crate::limits::DNS_FILE_BYTES_MAX;
 
 /// Connections that may wait to be accepted; the kernel cuts it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
@@ -42,18 +44,30 @@ pub fn accept(
     }
 }
 
-/// The addresses of `host`, `host:port`, `ip` or `ip:port`. May wait for a name server.
+/// Has the system ask the other side of a silent connection now and then whether it is there: one
+/// that is not is noticed after a minute.
 ///
 /// # Errors
-/// There is no such name, or nobody could be asked.
-pub fn lookup(text: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let bare = text.trim_matches(['[', ']']);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let named = text.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok());
-    let found = if named { text.to_socket_addrs() } else { (text, port).to_socket_addrs() };
-    Ok(found?.collect())
+/// None in practice.
+pub fn keep_alive(stream: &mio::net::TcpStream) -> io::Result<()> {
+    linux::keep_alive(stream.as_raw_fd(), 30, 10, 3)
+}
+
+/// What the machine says about names: `/etc/hosts` and `/etc/resolv.conf`; empty where they are not
+/// there.
+pub fn name_files() -> (Vec<u8>, Vec<u8>) {
+    let read = |path: &str| {
+        let mut out = Vec::new();
+        let file = std::fs::File::open(path).map(|f| f.take(DNS_FILE_BYTES_MAX));
+        match file.and_then(|mut f| f.read_to_end(&mut out)) {
+            Ok(_) => out,
+            Err(e) => {
+                log::debug!("{path}: {e}");
+                Vec::new()
+            }
+        }
+    };
+    (read("/etc/hosts"), read("/etc/resolv.conf"))
 }
 
 /// One address of an interface.

@@ -1,12 +1,11 @@
 //! Processes as `/proc` shows them: identity, descendants, use of resources, and the safe killing
 //! of what is left of a task.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
 use crate::client::exec_proto::{Handle, ProcUsage, Usage};
-use crate::stdx::sort;
+use crate::stdx::{BTreeSet, sort};
 
 use super::{clock, linux, sysfs};
 

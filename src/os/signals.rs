@@ -5,6 +5,15 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use super::linux;
 
+/// Ends the process with a sentence and status 74 where a page of a mapped file is not there any
+/// more (SIGBUS).
+///
+/// # Errors
+/// None in practice.
+pub fn end_on_bus() -> io::Result<()> {
+    linux::end_on_bus()
+}
+
 /// Receives the signals it was made for, which no longer interrupt the process.
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
@@ -37,6 +46,22 @@ impl Signals {
             libc::SIGUSR2,
         ];
         linux::signal_fd(&all).map(Self)
+    }
+
+    /// For a command that runs a program for its caller: SIGCHLD, and those that end both.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn for_lock() -> io::Result<Self> {
+        linux::signal_fd(&[libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).map(Self)
+    }
+
+    /// For a program at a terminal: SIGWINCH, when its window has another size.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn for_window() -> io::Result<Self> {
+        linux::signal_fd(&[libc::SIGWINCH]).map(Self)
     }
 
     /// The next pending signal's number; `None` when there is none now.

@@ -11,9 +11,10 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream as StdStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -104,12 +105,15 @@ pub fn adopt(handle: &Handle) -> Result<UnixStream, ExecutorEvent> {
 }
 
 /// What became of a task whose executor no longer answers. If it left no word, whatever still runs
-/// of the task is killed.
+/// of the task is killed. An end that the machine brought by going down is none of the task's own.
 #[must_use]
 pub fn aftermath(handle: &Handle) -> ExecutorEvent {
     let run_dir = Path::new(&handle.run_dir);
-    if let Some(event) = ended(run_dir) {
-        return event;
+    let other_boot = !handle.boot_id.is_empty() && handle.boot_id != proc::boot_id();
+    match ended(run_dir) {
+        Some(ExecutorEvent::Exited(exit)) if other_boot && exit.going_down => {}
+        Some(event) => return event,
+        None => {}
     }
     let recorded = sysfs::read(&run_dir.join(HANDLE_FILE).to_string_lossy());
     let recorded = recorded.ok().and_then(|b| json::decode::<Handle>(&b).ok());
@@ -117,7 +121,7 @@ pub fn aftermath(handle: &Handle) -> ExecutorEvent {
         Some(recorded) if handle.pid == 0 => recorded,
         _ => handle.clone(),
     };
-    if !handle.boot_id.is_empty() && handle.boot_id != proc::boot_id() {
+    if other_boot {
         return ExecutorEvent::Lost { reason: "machine restarted".to_owned() };
     }
     proc::kill_leftovers(&handle);
@@ -132,6 +136,73 @@ fn ended(run_dir: &Path) -> Option<ExecutorEvent> {
         return Some(ExecutorEvent::Exited(exit));
     }
     Some(ExecutorEvent::StartFailed { error: exit.start_error })
+}
+
+/// A program of the operator that runs beside the agent.
+#[derive(Debug)]
+pub struct Helper {
+    /// A child of the caller, to be collected with [`reap`]; leads a process group.
+    pub pid: u32,
+    /// What it prints, errors too; non-blocking.
+    pub output: StdStream,
+}
+
+/// Starts a program with one argument and nothing but the given environment.
+///
+/// # Errors
+/// Those of starting a process.
+pub fn helper(program: &str, arg: &str, env: &[(String, String)]) -> io::Result<Helper> {
+    let (ours, theirs) = StdStream::pair()?;
+    ours.set_nonblocking(true)?;
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts helpers")]
+    let mut command = Command::new(program);
+    command.arg(arg).env_clear().envs(env.iter().map(|(k, v)| (k, v)));
+    let errors = OwnedFd::from(theirs.try_clone()?);
+    command.stdin(Stdio::null()).stdout(OwnedFd::from(theirs)).stderr(errors).process_group(0);
+    let child = command.spawn()?;
+    Ok(Helper { pid: child.id(), output: ours })
+}
+
+/// A program that is read while it runs, and ends with this value.
+#[derive(Debug)]
+pub struct Follow {
+    /// What it prints, errors too; non-blocking.
+    pub output: StdStream,
+    pinned: OwnedFd,
+}
+
+/// Starts a program of the machine, by its name, with the environment of the agent. Its end is to
+/// be collected with [`reap`].
+///
+/// # Errors
+/// Those of starting a process.
+pub fn follow(program: &str, args: &[&str]) -> io::Result<Follow> {
+    let (ours, theirs) = StdStream::pair()?;
+    ours.set_nonblocking(true)?;
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts those")]
+    let mut command = Command::new(program);
+    let errors = OwnedFd::from(theirs.try_clone()?);
+    command.args(args).stdin(Stdio::null()).stdout(OwnedFd::from(theirs)).stderr(errors);
+    let pid = command.spawn()?.id().cast_signed();
+    match linux::pin(pid) {
+        Ok(pinned) => Ok(Follow { output: ours, pinned }),
+        Err(e) => {
+            drop(linux::kill(pid, libc::SIGKILL));
+            Err(e)
+        }
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(linux::signal_pinned(self.pinned.as_fd(), libc::SIGKILL));
+    }
+}
+
+/// Ends a helper and all that it has started in its group.
+pub fn end_helper(pid: u32) {
+    drop(linux::kill(-pid.cast_signed(), libc::SIGKILL));
 }
 
 /// Collects all children that have ended, without waiting. To be called on every SIGCHLD.

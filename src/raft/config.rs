@@ -1,6 +1,6 @@
 //! Who the servers are, changed one at a time by entries of the log.
 
-use std::collections::BTreeMap;
+use crate::stdx::BTreeMap;
 
 use super::message::{Reader, WireError, Writer};
 use super::{Index, PeerId};
@@ -105,9 +105,10 @@ pub fn stored_members(bytes: &[u8]) -> Result<Members, WireError> {
     Ok(history.current().map(|(_, members)| members.clone()).unwrap_or_default())
 }
 
-/// What to store so that from `index` on a membership is in force that no entry brought.
-pub fn forced_members(index: Index, members: Members) -> Vec<u8> {
-    History(vec![(index, members)]).encode()
+/// What to store so that a membership is in force that no entry brought. It stands at index 0, so
+/// that it stays whatever is cut; whoever comes to lead by it begins with an entry that tells it.
+pub fn forced_members(members: Members) -> Vec<u8> {
+    History(vec![(0, members)]).encode()
 }
 
 /// Memberships by the index of their entry: the last committed one, then those that a truncation
@@ -119,6 +120,11 @@ impl History {
     /// None before a server was ever part of a cluster.
     pub(super) fn current(&self) -> Option<&(Index, Members)> {
         self.0.last()
+    }
+
+    /// Whether the server is a voter by the last committed membership or by a later one.
+    pub(super) fn names_voter(&self, id: PeerId) -> bool {
+        self.0.iter().any(|(_, m)| m.is_voter(id))
     }
 
     /// What was in force at `index`.

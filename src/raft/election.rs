@@ -123,7 +123,7 @@ impl Raft {
     }
 
     pub(super) fn campaign(&mut self, cx: &mut Cx<'_>, kind: Kind) {
-        if self.role == Role::Leader || !self.is_voter() {
+        if self.role == Role::Leader || !self.is_electable() {
             return;
         }
         self.hurry = self.hurry.saturating_sub(1);
@@ -205,8 +205,11 @@ impl Raft {
             ..Lead::default()
         };
         self.sync_peers(index);
-        let kind = EntryKind::Empty;
-        self.append(cx, Entry { index, term: self.hard.term, kind, payload: [].into() });
+        let (kind, payload) = match self.history.current() {
+            Some((0, members)) => (EntryKind::Members, members.encode().into()),
+            _ => (EntryKind::Empty, [].into()),
+        };
+        self.append(cx, Entry { index, term: self.hard.term, kind, payload });
         self.broadcast(cx);
     }
 

@@ -52,7 +52,7 @@ impl Raft {
 
     fn changed(&self, mut members: Members, change: Change) -> Result<Members, Refusal> {
         let map = &mut members.0;
-        let taken = |map: &std::collections::BTreeMap<_, Member>, id, address: &str| {
+        let taken = |map: &crate::stdx::BTreeMap<_, Member>, id, address: &str| {
             map.iter().any(|(other, m)| *other != id && m.address == address)
         };
         match change {

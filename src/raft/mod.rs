@@ -27,9 +27,9 @@ mod read;
 mod replicate;
 mod types;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::stdx::Now;
+use crate::stdx::{BTreeMap, Now};
 
 use config::History;
 use log::Tail;
@@ -98,6 +98,8 @@ struct Lead {
     quorum_at: u64,
     /// Commit index that the followers were told.
     announced: Index,
+    /// Last entry that counted as committed while this server was the only voter.
+    lone: Index,
     transfer: Option<Transfer>,
     reads: Reads,
     /// Own proposals that are not committed: last entry of each batch and its bytes.
@@ -240,7 +242,7 @@ impl Raft {
             let transfer = self.lead.transfer.as_ref().map_or(u64::MAX, |t| t.deadline);
             return self.lead.heartbeat_at.min(self.lead.quorum_at).min(transfer);
         }
-        if self.is_voter() { self.election_at } else { u64::MAX }
+        if self.is_electable() { self.election_at } else { u64::MAX }
     }
 
     /// Takes one input and adds its effects to `out`. `log` is the durable log as the last commit
@@ -306,6 +308,7 @@ impl Raft {
                 }
             }
             Input::SnapshotSent(peer, arrived) => self.snapshot_sent(cx, peer, arrived),
+            Input::Offered { from, index, term } => self.offered(cx, from, index, term),
             Input::Installed { from, index, term, members } => {
                 self.installed(cx, from, index, term, &members);
             }
@@ -333,6 +336,13 @@ impl Raft {
 
     fn is_voter(&self) -> bool {
         self.history.current().is_some_and(|(_, m)| m.is_voter(self.id))
+    }
+
+    /// May campaign: a voter, or one that is none any more by an entry that may not be committed.
+    /// The others may lack that entry, and then only this server can give it to them (Ongaro's
+    /// thesis, 4.2.2).
+    fn is_electable(&self) -> bool {
+        self.history.names_voter(self.id)
     }
 
     /// The only voter: a majority by itself.

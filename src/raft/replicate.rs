@@ -49,9 +49,11 @@ impl Raft {
         }
     }
 
-    /// Commit index that may be told: what a lone voter has not made durable is not among it.
+    /// Commit index that may be told: what a lone voter has not made durable is not among it, even
+    /// if there are other voters by now.
     fn told_commit(&self) -> Index {
-        if self.is_alone() { self.commit.min(self.tail.durable()) } else { self.commit }
+        let counted_alone = self.commit <= self.lead.lone;
+        if counted_alone { self.commit.min(self.tail.durable()) } else { self.commit }
     }
 
     /// Sends a follower what it lacks. With `empty`, at least one message, if any may be sent.
@@ -235,9 +237,6 @@ impl Raft {
         if self.role == Role::Leader {
             self.advance_leader(cx);
         }
-        if self.history.commit(self.commit) {
-            self.persist_members(cx);
-        }
         let to = self.commit.min(self.applied.saturating_add(self.config.apply_ahead));
         if to > self.handed {
             if cx.out.apply.is_empty() {
@@ -246,6 +245,11 @@ impl Raft {
             assert!(cx.out.apply.is_empty() || cx.out.apply.end == self.handed + 1);
             cx.out.apply.end = to + 1;
             self.handed = to;
+        }
+        // Not up to the commit index: that is not on the disk, and after a restart the state as of
+        // the last applied entry may have to be sent with its membership.
+        if self.history.commit(self.handed) {
+            self.persist_members(cx);
         }
         if self.role == Role::Leader {
             let round = self.confirmed_round();
@@ -263,6 +267,9 @@ impl Raft {
         let reached = quorum::reached(self.voters().iter().map(matched).collect());
         if reached > self.commit && self.term_at(cx, reached) == Some(self.hard.term) {
             self.commit = reached;
+            if self.is_alone() {
+                self.lead.lone = reached;
+            }
             while let Some((last, bytes)) = self.lead.uncommitted.front().copied()
                 && last <= reached
             {
@@ -337,6 +344,17 @@ impl Raft {
         }
     }
 
+    /// The leader sends its state as of `index`, which it would not if it knew how far this log
+    /// goes. Where the log has that entry, nothing after it may be dropped: it may be acknowledged.
+    pub(super) fn offered(&mut self, cx: &mut Cx<'_>, from: PeerId, index: Index, term: Term) {
+        let follows = self.role == Role::Follower && self.leader == Some(from);
+        let held = index <= self.commit || self.term_at(cx, index) == Some(term);
+        if follows && held {
+            self.commit = self.commit.max(index);
+            self.send_gated(cx, from, Body::AppendOk { matched: self.commit });
+        }
+    }
+
     /// The store was replaced by the leader's as of `index`.
     pub(super) fn installed(
         &mut self,
@@ -348,6 +366,7 @@ impl Raft {
     ) {
         assert!(index > self.commit, "a snapshot of the past was installed");
         assert!(self.role != Role::Leader, "a leader installed a snapshot");
+        assert!(self.term_at(cx, index) != Some(term), "entries after a snapshot were dropped");
         let members = Members::decode(members).unwrap_or_default();
         assert!(members.voters().next().is_some(), "a snapshot without voters was installed");
         if term > self.hard.term {

@@ -192,6 +192,9 @@ pub enum Input {
     /// A snapshot for the peer, asked for by [`Effects::snapshots`], was installed there up to an
     /// index, or failed.
     SnapshotSent(PeerId, Option<Index>),
+    /// The leader's state up to this entry has come. To be stepped before it is installed, which
+    /// then is only right while the entry is still beyond the commit index.
+    Offered { from: PeerId, index: Index, term: Term },
     /// State and membership up to this entry were replaced by a snapshot of the leader's, durably.
     /// The store holds no entries beyond it.
     Installed { from: PeerId, index: Index, term: Term, members: Vec<u8> },

@@ -2,10 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{AgentInfo, Answer, Ctx, MonitorRequest, Outcome, invalid_method, not_served};
+use super::{
+    AgentInfo, Answer, ClusterRequest, Ctx, ExportRequest, MonitorRequest, Outcome, invalid_method,
+    not_served,
+};
 use crate::VERSION;
 use crate::api::ApiError;
+use crate::api::status::JOB_CORE;
 use crate::http::Query;
+use crate::server::Workers;
+use crate::stdx::duration;
+use crate::stdx::json::records;
 use crate::stdx::parse_bool;
 
 type Result = std::result::Result<Outcome, ApiError>;
@@ -43,17 +50,24 @@ pub(super) fn health(ctx: &mut Ctx<'_>) -> Result {
     if well { Ok(Answer::json(&body).into()) } else { Err(ApiError::failed(body.to_string())) }
 }
 
-/// `/v1/agent/servers`: the servers that this client knows.
+/// `/v1/agent/servers`: the servers that this client knows, or is to call from now on.
 pub(super) fn servers(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.is_write() {
-        if Query::new(ctx.req.query()).get("address").is_none() {
-            return Err(ApiError::bad("missing server address"));
-        }
-        return Err(not_served("Replacing a client's list of servers"));
+    if !ctx.is_write() {
+        get_only(ctx)?;
     }
-    get_only(ctx)?;
     if !ctx.agent.client {
         return Err(ApiError::missing("Invalid method"));
+    }
+    let addresses: Vec<String> =
+        Query::new(ctx.req.query()).all("address").map(std::borrow::Cow::into_owned).collect();
+    if ctx.is_write() && addresses.is_empty() {
+        return Err(ApiError::bad("missing server address"));
+    }
+    if ctx.is_write() && ctx.agent.server {
+        return Err(not_served("Replacing the server of a node that is beside one"));
+    }
+    if ctx.is_write() {
+        return Ok(Outcome::Cluster(ClusterRequest::Servers(addresses)));
     }
     let mut known: Vec<&str> = servers_of(ctx.agent).collect();
     known.sort_unstable();
@@ -98,7 +112,7 @@ fn stats(a: &AgentInfo) -> Value {
     }
     if a.client {
         stats["client"] = json!({
-            "heartbeat_ttl": crate::stdx::duration::Go(a.heartbeat_ttl_ns).to_string(),
+            "heartbeat_ttl": duration::Go(a.heartbeat_ttl_ns).to_string(),
             "known_servers": servers_of(a).collect::<Vec<_>>().join(","),
             "last_heartbeat": "0s",
             "node_id": a.node_id,
@@ -114,43 +128,67 @@ pub(super) fn reload(ctx: &mut Ctx<'_>) -> Result {
     Ok(Outcome::Reload)
 }
 
-/// `/v1/agent/schedulers`: the one scheduler of the loop, in the shape of many.
+/// `/v1/agent/schedulers`: of a leader the first workers are paused.
 pub(super) fn schedulers(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     if !ctx.agent.server {
         return Err(ApiError::bad("Server only endpoint"));
     }
+    let a = ctx.agent;
+    let paused = if a.leads { a.workers.paused() } else { 0 };
+    let worker = |(at, (id, started_ns)): (usize, &(String, i64))| {
+        json!({
+            "enabled_schedulers": a.workers.kinds(),
+            "id": id,
+            "started": crate::stdx::time::Rfc3339(*started_ns).to_string(),
+            "status": if at < paused { "Paused" } else { "Started" },
+            "workload_status": if at < paused { "Paused" } else { "WaitingToDequeue" },
+        })
+    };
     let body = json!({
-        "schedulers": [{
-            "enabled_schedulers": SCHEDULERS,
-            "id": ctx.agent.server_id,
-            "started": crate::stdx::time::Rfc3339(ctx.agent.started_ns).to_string(),
-            "status": "Started",
-            "workload_status": "WaitingToDequeue",
-        }],
-        "server_id": format!("{}.{}", ctx.agent.name, ctx.agent.region),
+        "schedulers": a.worker_ids.iter().enumerate().map(worker).collect::<Vec<_>>(),
+        "server_id": format!("{}.{}", a.name, a.region),
     });
     Ok(Answer::json(&body).into())
 }
 
-/// `/v1/agent/schedulers/config`
+/// `/v1/agent/schedulers/config`: what is written holds until the agent ends.
 pub(super) fn schedulers_config(ctx: &mut Ctx<'_>) -> Result {
-    if ctx.is_write() {
-        return Err(not_served("Changing the number of schedulers (the loop has one)"));
+    if !ctx.is_write() {
+        get_only(ctx)?;
     }
-    get_only(ctx)?;
     if !ctx.agent.server {
         return Err(ApiError::bad("Server only endpoint"));
     }
-    let body = json!({
-        "enabled_schedulers": SCHEDULERS,
-        "num_schedulers": 1,
+    let workers = if ctx.is_write() { asked_workers(ctx)? } else { ctx.agent.workers };
+    let answer = Answer::json(&json!({
+        "enabled_schedulers": workers.kinds(),
+        "num_schedulers": workers.count,
         "server_id": format!("{}.{}", ctx.agent.name, ctx.agent.region),
-    });
-    Ok(Answer::json(&body).into())
+    }));
+    Ok(if ctx.is_write() { Outcome::Workers(workers, answer) } else { answer.into() })
 }
 
-const SCHEDULERS: [&str; 5] = ["batch", "system", "sysbatch", "service", "_core"];
+records! {
+/// Body of a write of `/v1/agent/schedulers/config`.
+#[derive(Default)]
+struct WorkersAsked {
+    num_schedulers: i64,
+    enabled_schedulers: Vec<String>,
+}
+}
+
+/// The workers that a body asks for: no more than processors, and `_core` among their types.
+fn asked_workers(ctx: &Ctx<'_>) -> std::result::Result<Workers, ApiError> {
+    let asked: WorkersAsked =
+        ctx.body().map_err(|e| ApiError::bad(format!("Invalid request: {}", e.text)))?;
+    let kinds = asked.enabled_schedulers.iter().map(String::as_str);
+    usize::try_from(asked.num_schedulers)
+        .ok()
+        .filter(|n| *n <= ctx.agent.cpus && kinds.clone().any(|k| k == JOB_CORE))
+        .and_then(|n| Workers::new(n, kinds))
+        .ok_or_else(|| ApiError::bad("Invalid request"))
+}
 
 /// `/v1/agent/pprof/*`: only the command line has a meaning here.
 pub(super) fn pprof(ctx: &mut Ctx<'_>) -> Result {
@@ -164,10 +202,14 @@ pub(super) fn pprof(ctx: &mut Ctx<'_>) -> Result {
     }
 }
 
-/// `/v1/agent/keyring/*`: there is no gossip, so it has no keys.
+/// `/v1/agent/keyring/*`: there is no gossip, so it has no keys, and the one secret of `encrypt` is
+/// neither told nor changed.
 pub(super) fn gossip_keyring(ctx: &mut Ctx<'_>) -> Result {
     server_only(ctx)?;
     match ctx.rest {
+        "list" | "install" | "use" | "remove" if ctx.agent.encrypted => {
+            Err(not_served("Telling or changing the secret that servers share"))
+        }
         "list" | "install" | "use" | "remove" => {
             Err(ApiError::failed("1/1 nodes reported failure"))
         }
@@ -200,11 +242,60 @@ pub(super) fn monitor(ctx: &mut Ctx<'_>) -> Result {
     Ok(Outcome::Monitor(request))
 }
 
-/// `/v1/agent/monitor/export`: the log of the system's journal, or of a file.
+/// `/v1/agent/monitor/export`: what the machine's journal has about a service, or the file of the
+/// agent's log.
 pub(super) fn monitor_export(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
-    Err(not_served("Exporting the log (it goes to standard error; the journal has it)"))
+    let q = Query::new(ctx.req.query());
+    let flag = |name: &str| q.get(name).as_deref().and_then(parse_bool).unwrap_or(false);
+    let service = q.get("service_name").unwrap_or_default();
+    let bad = |text: &str| Err(ApiError::bad(text));
+    match (flag("on_disk"), service.is_empty()) {
+        (true, false) => return bad("Cannot target journald and nomad log file simultaneously"),
+        (false, true) => return bad("Either -service-name or -on-disk must be set"),
+        (true, true) if flag("follow") => return bad("Cannot follow log file"),
+        _ => {}
+    }
+    named_here(ctx, "Cannot target node and server simultaneously")?;
+    let file = ctx.agent.log_file.clone();
+    if service.is_empty() {
+        if file.as_os_str().is_empty() {
+            return bad("No nomad log file defined");
+        }
+        let (service, plain) = (String::new(), flag("plain"));
+        let request = ExportRequest { service, file, since_s: 0, follow: false, plain };
+        return Ok(Outcome::Export(request));
+    }
+    let unit = service.rsplit_once('.').is_none_or(|(_, end)| UNITS.contains(&end));
+    if !service.contains("nomad") || service.len() > UNIT_BYTES_MAX || !unit {
+        return Err(ApiError::new(422, "service name must include 'nomad"));
+    }
+    let since = q.get("logs_since").filter(|t| !t.is_empty());
+    let since = since.map_or(Some(SINCE_NS), |t| duration::parse(&t));
+    let since_s = since.and_then(|ns| u64::try_from(ns / 1_000_000_000).ok());
+    let since_s = since_s.ok_or_else(|| ApiError::bad("Unable to parse logs_since"))?;
+    let (service, follow, plain) = (service.into_owned(), flag("follow"), flag("plain"));
+    Ok(Outcome::Export(ExportRequest { service, file, since_s, follow, plain }))
 }
+
+/// How far back where nothing is said, nanoseconds. Source: the API, 72 h.
+const SINCE_NS: i64 = 72 * 3_600 * 1_000_000_000;
+
+/// What the name of a unit of systemd may end in, and how long it may be.
+const UNITS: [&str; 11] = [
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+    "timer",
+    "slice",
+    "scope",
+];
+const UNIT_BYTES_MAX: usize = 255;
 
 /// A request that names an agent has come to that one, or there is none such.
 fn named_here(ctx: &Ctx<'_>, both: &str) -> std::result::Result<(), ApiError> {

@@ -7,11 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::identity::{self, Holder};
+use super::namespaces::NAME_MAX;
 use super::scaling::text;
 use super::table::Need;
 use super::{Ctx, Method};
-use crate::acl::{Acl, Caps, Level, Policy};
-use crate::api::{AclPolicy, AclRole, AclToken, ApiError};
+use crate::acl::{Acl, Caps, Level, Policy, Workload, ns};
+use crate::api::{AclPolicy, AclRole, AclToken, ApiError, JobAcl};
 use crate::limits::{ACL_CACHED_MAX, TOKEN_TTL_MAX_NS, TOKEN_TTL_MIN_NS};
 use crate::stdx::json::Time;
 use crate::stdx::{Now, blake2b, same_secret, uuid};
@@ -46,8 +48,12 @@ impl Default for AclInfo {
 #[derive(Debug, Default)]
 struct Known {
     at: u64,
+    /// Those that asked last, by [`slot`]: they are known by the secret itself.
+    recent: [Option<Rc<Who>>; RECENT],
     holders: Vec<([u8; 32], Rc<Who>)>,
     acls: Vec<(Vec<String>, Rc<Acl>)>,
+    /// Policies that workloads have by themselves, with their names.
+    attached: Option<Vec<(JobAcl, String)>>,
 }
 
 /// Who asks.
@@ -55,10 +61,49 @@ struct Known {
 pub struct Who {
     /// What they may do; `None`: everything.
     pub acl: Option<Rc<Acl>>,
-    /// `None`: anonymous.
+    /// `None`: anonymous, or a workload.
     pub token: Option<AclToken>,
+    /// A task that proved itself, where it is one.
+    workload: Option<Holder>,
     /// Names of their policies, those of their roles among them, in order.
     pub policies: Vec<String>,
+    /// The namespace that was last asked for, and what may be done there: requests and rows of a
+    /// list that follow each other mostly ask for the same, and patterns are many.
+    last: RefCell<Option<(String, Caps)>>,
+}
+
+impl Who {
+    fn new(acl: Option<Rc<Acl>>, token: Option<AclToken>, policies: Vec<String>) -> Self {
+        Self { acl, token, workload: None, policies, last: RefCell::default() }
+    }
+
+    /// What may be done in a namespace.
+    fn in_namespace(&self, acl: &Acl, namespace: &str) -> Caps {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some((name, caps)) if name == namespace => *caps,
+            _ => {
+                let caps = acl.in_namespace(namespace);
+                // Longer ones are no names of namespaces.
+                *last = (namespace.len() <= NAME_MAX).then(|| (namespace.to_owned(), caps));
+                caps
+            }
+        }
+    }
+
+    /// Of the token; empty for those without one.
+    fn secret(&self) -> &str {
+        self.token.as_ref().map_or("", |token| &token.secret_id)
+    }
+}
+
+/// Number of holders that are known without a digest. Compared with one secret each, in a time
+/// that does not depend on it.
+const RECENT: usize = 32;
+
+/// Where the holder of a secret is among the recent.
+fn slot(secret: &str) -> usize {
+    usize::from(secret.bytes().fold(0, u8::wrapping_add)) % RECENT
 }
 
 /// Asks for all namespaces.
@@ -74,12 +119,12 @@ pub struct Access {
     /// `None`: someone for whom no token is needed, and who may do everything.
     pub who: Option<Rc<Who>>,
     asked: Cell<bool>,
-    /// The namespace that was last asked for, and what may be done there: rows of a list lie side
-    /// by side, and patterns are many.
-    last: RefCell<Option<(String, Caps)>>,
 }
 
 type Result<T> = std::result::Result<T, ApiError>;
+
+/// What the holder of a token whose time is over is told where it asks for the token itself.
+const EXPIRED: &str = "ACL token expired";
 
 /// 403 with the recorded text.
 pub(super) fn denied() -> ApiError {
@@ -105,30 +150,33 @@ impl AclInfo {
             return Ok(None);
         }
         let secret = token.unwrap_or_default();
-        let digest = blake2b::digest(secret.as_bytes());
-        let at = reader.tables_index(Table::ACL);
         let mut known = self.known.borrow_mut();
-        if known.at != at {
-            *known = Known { at, ..Known::default() };
-        }
-        let who = match known.holders.binary_search_by(|(d, _)| d.cmp(&digest)) {
-            Ok(at) => known.holders.get(at).map(|(_, who)| Rc::clone(who)),
-            Err(at) => {
-                let who = Rc::new(known.read(reader, secret)?);
-                keep(&mut known.holders, at, (digest, Rc::clone(&who)));
-                Some(who)
+        known.renew(reader);
+        let recent = known.recent.get(slot(secret)).and_then(Option::as_ref);
+        let who = match recent.filter(|who| same_secret(who.secret(), secret)) {
+            Some(who) => Rc::clone(who),
+            None if secret.is_empty() || uuid::is_uuid(secret) => known.find(reader, secret)?,
+            None => {
+                // What it is worth changes with its allocation, so it is not remembered.
+                let holder = identity::holder(reader, now, secret).map_err(|why| {
+                    log::debug!("a token that is no UUID was refused: {why}");
+                    denied()
+                })?;
+                Rc::new(known.workload(reader, holder)?)
             }
         };
-        match who.as_ref().ok_or_else(denied)?.token.as_ref() {
-            Some(token) if !same_secret(&token.secret_id, secret) => Err(denied()),
-            Some(token) if token.is_expired(now.wall_ns) => Err(denied()),
-            _ => Ok(who),
+        match &who.token {
+            Some(token) if token.is_expired(now.wall_ns) => Err(ApiError::new(403, EXPIRED)),
+            _ => Ok(Some(who)),
         }
     }
 
     /// When the token of a request ends, ns since the epoch; `None`: never.
     pub fn ends(&self, reader: Reader<'_>, now: Now, token: Option<&str>) -> Option<i64> {
         let who = self.holder(reader, now, token).ok()??;
+        if let Some(workload) = &who.workload {
+            return workload.ends;
+        }
         let end = who.token.as_ref()?.expiration_time;
         (end != Time(0)).then_some(end.0)
     }
@@ -143,18 +191,58 @@ fn keep<T>(list: &mut Vec<T>, at: usize, value: T) {
 }
 
 impl Known {
+    /// Forgets what may not hold any more.
+    fn renew(&mut self, reader: Reader<'_>) {
+        let at = reader.tables_index(Table::ACL);
+        if self.at != at {
+            *self = Self { at, ..Self::default() };
+        }
+    }
+
+    /// What a task may do: what its name gives, and the policies that are attached to it.
+    fn workload(&mut self, reader: Reader<'_>, holder: Holder) -> Result<Who> {
+        if self.attached.is_none() {
+            let rows: Vec<AclPolicy> = reader.acl_rows(Table::Policy)?;
+            let all = rows.into_iter().filter_map(|p| Some((p.job_acl?, p.name)));
+            self.attached = Some(all.collect());
+        }
+        let workload = &holder.workload;
+        let all = self.attached.iter().flatten();
+        let mine = all.filter(|(to, _)| identity::attached(to, workload));
+        let policies: Vec<String> = mine.map(|(_, name)| name.clone()).collect();
+        let acl = Some(self.acl(reader, &policies, Some(workload))?);
+        Ok(Who { workload: Some(holder), ..Who::new(acl, None, policies) })
+    }
+
+    /// The holder of a secret, by its digest, recent from now on.
+    fn find(&mut self, reader: Reader<'_>, secret: &str) -> Result<Rc<Who>> {
+        let digest = blake2b::digest(secret.as_bytes());
+        let who = match self.holders.binary_search_by(|(d, _)| d.cmp(&digest)) {
+            Ok(at) => self.holders.get(at).map(|(_, who)| Rc::clone(who)).ok_or_else(denied)?,
+            Err(at) => {
+                let who = Rc::new(self.read(reader, secret)?);
+                keep(&mut self.holders, at, (digest, Rc::clone(&who)));
+                who
+            }
+        };
+        if !same_secret(who.secret(), secret) {
+            return Err(denied());
+        }
+        if let Some(recent) = self.recent.get_mut(slot(secret)) {
+            *recent = Some(Rc::clone(&who));
+        }
+        Ok(who)
+    }
+
     fn read(&mut self, reader: Reader<'_>, secret: &str) -> Result<Who> {
         if secret.is_empty() {
             let policies = vec![ANONYMOUS.to_owned()];
-            let acl = Some(self.acl(reader, &policies)?);
-            return Ok(Who { acl, token: None, policies });
-        }
-        if !uuid::is_uuid(secret) {
-            return Err(denied());
+            let acl = Some(self.acl(reader, &policies, None)?);
+            return Ok(Who::new(acl, None, policies));
         }
         let token = reader.token_by_secret(secret)?.ok_or_else(denied)?;
         if token.kind == AclToken::MANAGEMENT {
-            return Ok(Who { acl: None, token: Some(token), policies: Vec::new() });
+            return Ok(Who::new(None, Some(token), Vec::new()));
         }
         let mut policies = token.policies.clone().unwrap_or_default();
         for link in token.roles.iter() {
@@ -163,13 +251,21 @@ impl Known {
         }
         policies.sort_unstable();
         policies.dedup();
-        let acl = Some(self.acl(reader, &policies)?);
-        Ok(Who { acl, token: Some(token), policies })
+        let acl = Some(self.acl(reader, &policies, None)?);
+        Ok(Who::new(acl, Some(token), policies))
     }
 
-    /// The union of policies; those that are not there are passed over.
-    fn acl(&mut self, reader: Reader<'_>, names: &[String]) -> Result<Rc<Acl>> {
-        let place = self.acls.binary_search_by(|(n, _)| n.as_slice().cmp(names));
+    /// The union of policies, those that are not there passed over, and of what a workload has.
+    fn acl(
+        &mut self,
+        reader: Reader<'_>,
+        names: &[String],
+        workload: Option<&Workload>,
+    ) -> Result<Rc<Acl>> {
+        let mut key = names.to_vec();
+        // No policy has a name with a zero in it.
+        key.extend(workload.map(|w| [&*w.namespace, &*w.job, &*w.group, &*w.task].join("\0")));
+        let place = self.acls.binary_search_by(|(n, _)| n.cmp(&key));
         let at = match place {
             Ok(at) => return Ok(self.acls.get(at).map(|(_, a)| Rc::clone(a)).unwrap_or_default()),
             Err(at) => at,
@@ -182,8 +278,12 @@ impl Known {
                 Err(e) => return Err(ApiError::failed(format!("policy {name:?}: {e}"))),
             }
         }
-        let acl = Rc::new(Acl::new(&policies));
-        keep(&mut self.acls, at, (names.to_vec(), Rc::clone(&acl)));
+        let acl = Acl::new(&policies);
+        let acl = Rc::new(match workload {
+            Some(workload) => acl.of(workload.clone()),
+            None => acl,
+        });
+        keep(&mut self.acls, at, (key, Rc::clone(&acl)));
         Ok(acl)
     }
 }
@@ -199,9 +299,12 @@ impl Ctx<'_> {
         let who = match self.agent.acl.holder(self.reader, self.now, token) {
             Ok(who) => who,
             Err(_) if self.is_node_itself() => None,
+            Err(e) if e.text == EXPIRED && self.req.path() != "/v1/acl/token/self" => {
+                return Err(denied());
+            }
             Err(e) => return Err(self.not_a_token().unwrap_or(e)),
         };
-        self.access = Access { who, ..Access::default() };
+        self.access = Access { who, asked: Cell::new(false) };
         let level = match self.req.method {
             Method::Get | Method::Head => Level::Read,
             _ => Level::Write,
@@ -228,10 +331,13 @@ impl Ctx<'_> {
             "/v1/agent/schedulers" => 403,
             _ => return None,
         };
-        let text = "ACL token not found or invalid workload identity: failed to parse signed \
-                    token: go-jose/go-jose: compact JWS format must have three parts";
-        let odd = self.req.token.as_ref().is_some_and(|t| !uuid::is_uuid(t));
-        odd.then(|| ApiError::new(status, text))
+        let token = self.req.token.as_ref().filter(|t| !uuid::is_uuid(t))?;
+        let why = identity::holder(self.reader, self.now, token).err()?;
+        let text = format!(
+            "ACL token not found or invalid workload identity: failed to parse signed token: \
+             go-jose/go-jose: {why}"
+        );
+        Some(ApiError::new(status, text))
     }
 
     /// A node asks for its own allocations, with its secret.
@@ -257,25 +363,27 @@ impl Ctx<'_> {
     /// Whether any of the capabilities is given in a namespace.
     pub(super) fn may_ns(&self, namespace: &str, any_of: Caps) -> bool {
         self.access.asked.set(true);
-        let Some(acl) = self.acl() else { return true };
-        if namespace == ALL {
-            return acl.namespace(ALL, any_of);
+        let Some(who) = &self.access.who else { return true };
+        let Some(acl) = &who.acl else { return true };
+        match namespace {
+            ALL => acl.namespace(ALL, any_of),
+            _ => who.in_namespace(acl, namespace) & any_of != 0,
         }
-        let mut last = self.access.last.borrow_mut();
-        let caps = match &*last {
-            Some((name, caps)) if name == namespace => *caps,
-            _ => {
-                let caps = acl.in_namespace(namespace);
-                *last = Some((namespace.to_owned(), caps));
-                caps
-            }
-        };
-        caps & any_of != 0
     }
 
     /// [`Self::may_ns`], or 403.
     pub(super) fn need_ns(&self, namespace: &str, any_of: Caps) -> Result<()> {
         need(self.may_ns(namespace, any_of))
+    }
+
+    /// The caller is a running task.
+    pub(super) fn is_workload(&self) -> bool {
+        self.acl().is_some_and(Acl::is_workload)
+    }
+
+    /// Whether the services of a namespace may be seen: any workload may.
+    pub(super) fn may_find(&self, namespace: &str) -> bool {
+        self.may_ns(namespace, ns::READ_JOB) || (self.is_workload() && namespace != ALL)
     }
 
     /// [`Self::need_ns`] in the namespace that a stored object is in.
@@ -320,7 +428,9 @@ impl Ctx<'_> {
 
     /// Who the caller is in rows and events: the accessor of the token.
     pub(super) fn accessor(&self) -> &str {
+        let workload = self.access.who.as_ref().and_then(|who| who.workload.as_ref());
         match (self.token(), self.acl()) {
+            _ if let Some(holder) = workload => &holder.alloc,
             (Some(token), _) => &token.accessor_id,
             (None, Some(_)) => ANONYMOUS,
             (None, None) => DISABLED,

@@ -1,11 +1,14 @@
 //! `/v1/client/*` but for files: what is asked of the node itself.
 
-use super::{Ctx, FilesOp, FilesRequest, Outcome, invalid_method, not_served, uuid_key};
+use super::{
+    Ctx, ExecRequest, FilesOp, FilesRequest, Outcome, invalid_method, not_served, uuid_key,
+};
 use crate::acl::{Caps, ns};
 use crate::api::ApiError;
 use crate::client::ClientRequest;
-use crate::http::{Method, Query};
-use crate::stdx::json::records;
+use crate::http::{Method, Query, Request};
+use crate::stdx::json::{self, List, records};
+use crate::stdx::parse_bool;
 use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
@@ -33,10 +36,7 @@ pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
             here(ctx, &alloc, ns::READ_JOB)?;
             Ok(Outcome::Client(ClientRequest::Checks { alloc }))
         }
-        "exec" => {
-            here(ctx, &alloc, ns::ALLOC_EXEC)?;
-            Err(not_served("Running commands inside of tasks"))
-        }
+        "exec" => exec(ctx, alloc),
         "snapshot" => Err(not_served("Moving the data of allocations between nodes")),
         "pause" => match ctx.req.method {
             Method::Get | Method::Put | Method::Post => {
@@ -45,6 +45,12 @@ pub(super) fn allocation(ctx: &mut Ctx<'_>) -> Result {
                     false => ns::SUBMIT_JOB | ns::PAUSE_ALLOCATION,
                 };
                 here(ctx, &alloc, caps)?;
+                if ctx.is_write() {
+                    let state = ctx.body::<PauseBody>()?.schedule_state;
+                    if !matches!(state.as_str(), "pause" | "run" | "scheduled") {
+                        return Err(ApiError::bad("Not a valid task schedule state"));
+                    }
+                }
                 Err(ApiError::failed("Enterprise only"))
             }
             _ => Err(invalid_method()),
@@ -59,6 +65,14 @@ records! {
 struct RestartBody {
     task_name: String,
     all_tasks: bool,
+}
+}
+
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
+struct PauseBody {
+    schedule_state: String,
 }
 }
 
@@ -93,6 +107,37 @@ fn signal(ctx: &mut Ctx<'_>, alloc: String) -> Result {
         ctx.body().map_err(|e| ApiError::bad(format!("Failed to decode body: {}", e.text)))?;
     here(ctx, &alloc, ns::ALLOC_LIFECYCLE)?;
     Ok(Outcome::Client(ClientRequest::Signal { alloc, task: body.task, signal: body.signal }))
+}
+
+fn exec(ctx: &mut Ctx<'_>, alloc: String) -> Result {
+    here(ctx, &alloc, ns::ALLOC_EXEC)?;
+    if ctx.req.websocket.is_none() {
+        return Err(ApiError::failed("websocket connection not found in context"));
+    }
+    let q = Query::new(ctx.req.query());
+    let text = |name: &str| q.get(name).unwrap_or_default().into_owned();
+    let task = text("task");
+    if task.is_empty() {
+        return Err(ApiError::bad("must provide task name"));
+    }
+    let command: List<String> = json::decode(text("command").as_bytes())
+        .map_err(|e| ApiError::failed(format!("failed to marshal command into json: {e}")))?;
+    if command.is_empty() {
+        return Err(ApiError::bad("command is not present"));
+    }
+    let tty = match text("tty").as_str() {
+        "" => false,
+        tty => parse_bool(tty).ok_or_else(|| {
+            let text = format!("strconv.ParseBool: parsing {tty:?}: invalid syntax");
+            ApiError::bad(format!("tty value is not a boolean: {text}"))
+        })?,
+    };
+    // No driver of this version shuts its tasks off from the node's files.
+    here(ctx, &alloc, ns::ALLOC_NODE_EXEC)?;
+    if ctx.agent.exec_disabled && ctx.agent.client {
+        return Err(ApiError::new(403, "Permission denied"));
+    }
+    Ok(Outcome::Exec(Box::new(ExecRequest { alloc, task, command: command.0, tty })))
 }
 
 /// The allocation must be known, and the caller have one of these rights in its namespace.
@@ -144,15 +189,46 @@ pub(super) fn metadata(ctx: &mut Ctx<'_>) -> Result {
     }
 }
 
-/// `/v1/client/identity*`
-pub(super) fn identity(_: &mut Ctx<'_>) -> Result {
-    Err(not_served("Identities of nodes"))
+/// `/v1/client/identity`
+pub(super) fn identity(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_get() {
+        return Err(invalid_method());
+    }
+    node_here(ctx, 404)?;
+    Ok(Outcome::Client(ClientRequest::Identity { renew: false }))
 }
 
-/// The node that `node_id` names must be this one; `unknown` is the status for one that no
-/// server knows.
+/// `/v1/client/identity/renew`
+pub(super) fn identity_renew(ctx: &mut Ctx<'_>) -> Result {
+    if !ctx.is_write() {
+        return Err(invalid_method());
+    }
+    node_here(ctx, 404)?;
+    Ok(Outcome::Client(ClientRequest::Identity { renew: true }))
+}
+
+records! {
+#[derive(Default)]
+struct NodeBody {
+    #[serde(rename = "NodeID")]
+    node_id: String,
+}
+}
+
+/// The node that a request for one names: by `node_id`, or as `NodeID` in the body of a write,
+/// which is how the SDK does it. Empty: none.
+pub fn node_named(req: &Request) -> String {
+    let id = Query::new(req.query()).get("node_id").unwrap_or_default().into_owned();
+    let has_body = matches!(req.path(), "/v1/client/metadata" | "/v1/client/identity/renew");
+    if !id.is_empty() || !has_body {
+        return id;
+    }
+    json::decode::<NodeBody>(&req.body).map_or_else(|_| String::new(), |body| body.node_id)
+}
+
+/// The node that is named must be this one; `unknown` is the status for one that no server knows.
 fn node_here(ctx: &Ctx<'_>, unknown: u16) -> std::result::Result<(), ApiError> {
-    let id = Query::new(ctx.req.query()).get("node_id").unwrap_or_default().into_owned();
+    let id = node_named(ctx.req);
     if id.is_empty() {
         if ctx.agent.client {
             return Ok(());

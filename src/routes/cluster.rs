@@ -187,5 +187,19 @@ pub(super) fn openid(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
-    Err(ApiError::not_found("OIDC Discovery endpoint disabled"))
+    let issuer = &ctx.agent.oidc_issuer;
+    if issuer.is_empty() {
+        return Err(ApiError::not_found("OIDC Discovery endpoint disabled"));
+    }
+    let keys = ctx.reader.root_keys()?;
+    let mut kinds = vec!["RS256", "EdDSA"];
+    kinds.retain(|kind| keys.iter().any(|k| k.algorithm() == *kind));
+    let body = json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')),
+        "id_token_signing_alg_values_supported": kinds,
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+    });
+    Ok(Answer::json(&body).into())
 }

@@ -176,7 +176,7 @@ fn related_to(
     reader: Reader<'_>,
     eval: &Evaluation,
 ) -> std::result::Result<Vec<EvaluationStub>, ApiError> {
-    let mut found: std::collections::BTreeMap<String, Evaluation> = Default::default();
+    let mut found: crate::stdx::BTreeMap<String, Evaluation> = Default::default();
     let mut open = links(eval);
     while let Some(id) = open.pop() {
         if id == eval.id || found.contains_key(&id) {

@@ -4,30 +4,37 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::auth::need;
-use super::{Answer, Ctx, Outcome, Watch, invalid_method};
+use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method};
 use crate::acl::operator;
 use crate::api::{ApiError, RootKey, RootKeyMeta, status};
 use crate::command::{Applied, Command};
 use crate::http::Query;
 use crate::limits::{JWKS_MAX_AGE_MIN_S, ROOT_KEY_ROTATION_NS};
-use crate::server::keyring::{key_in_use, new_key};
+use crate::server::keyring::{is_late, key_in_use, new_key};
+use crate::server::rsa::{EXPONENT, Pair};
 use crate::stdx::json::Bytes;
-use crate::stdx::parse_bool;
+use crate::stdx::{Entropy, Now, parse_bool};
 use crate::store::Table;
 
 type Result = std::result::Result<Outcome, ApiError>;
 
-/// A public key as RFC 8037 prints it.
+/// A public key as RFC 7517 prints one of RSA, and RFC 8037 one of Ed25519.
 #[derive(Serialize)]
 struct Jwk {
     #[serde(rename = "use")]
     purpose: &'static str,
     kty: &'static str,
-    crv: &'static str,
-    alg: &'static str,
     kid: String,
-    /// The key itself, base64url without padding.
-    x: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crv: Option<&'static str>,
+    alg: &'static str,
+    /// The key itself, as all numbers here in base64url without padding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -35,14 +42,19 @@ struct Jwks {
     keys: Vec<Jwk>,
 }
 
-/// `/.well-known/jwks.json`: the public halves of the keys that sign identities.
+/// `/.well-known/jwks.json`: the public halves of the keys that sign identities. Those of RSA come
+/// last: whoever wants one takes the newest of the list.
 pub(super) fn jwks(ctx: &mut Ctx<'_>) -> Result {
     if !ctx.is_get() {
         return Err(invalid_method());
     }
     let keys = ctx.reader.root_keys()?;
-    let age = max_age_s(&keys, ctx.now.wall_ns);
-    let keys = keys.into_iter().map(jwk).collect();
+    let age = match keys.iter().any(|k| is_late(ctx.reader, &k.meta.key_id).unwrap_or(false)) {
+        true => JWKS_MAX_AGE_MIN_S,
+        false => max_age_s(&keys, ctx.now.wall_ns),
+    };
+    let (rsa, old): (Vec<_>, _) = keys.into_iter().map(jwk).partition(|k| k.n.is_some());
+    let keys = [old, rsa].into_iter().flatten().collect();
     let mut answer = Answer::json(&Jwks { keys })
         .query(ctx.reader.table_index(Table::Operator))
         .watching(Watch::Tables(Table::Operator.bit()));
@@ -51,14 +63,18 @@ pub(super) fn jwks(ctx: &mut Ctx<'_>) -> Result {
 }
 
 fn jwk(key: RootKey) -> Jwk {
-    let x = Bytes::encode(&key.public_key.0);
+    let alg = key.algorithm();
+    let rsa = !key.modulus.0.is_empty();
+    let number = |bytes: &[u8], is: bool| is.then(|| Bytes::encode_url(bytes));
     Jwk {
         purpose: "sig",
-        kty: "OKP",
-        crv: "Ed25519",
-        alg: "EdDSA",
+        kty: if rsa { "RSA" } else { "OKP" },
         kid: key.meta.key_id,
-        x: x.trim_end_matches('=').replace('+', "-").replace('/', "_"),
+        crv: (!rsa).then_some("Ed25519"),
+        alg,
+        x: number(&key.public_key.0, !rsa),
+        n: number(&key.modulus.0, rsa),
+        e: number(&EXPONENT, rsa),
     }
 }
 
@@ -113,26 +129,39 @@ fn rotate(ctx: &mut Ctx<'_>) -> Result {
             "keyring cannot be prepublished and full rotated at the same time",
         ));
     }
-    let wall_ns = ctx.now.wall_ns;
-    let command = new_key(wall_ns, true, publish_ns, full, ctx.entropy);
-    let Command::RootKey { id, .. } = &command else { return Err(invalid_method()) };
-    // The answer tells of the key as it was proposed: without indexes.
-    let key = RootKeyMeta {
-        algorithm: ALGORITHM.to_owned(),
-        create_time: wall_ns,
-        key_id: id.clone(),
-        publish_time: publish_ns,
-        state: if publish_ns > wall_ns { status::KEY_PREPUBLISHED } else { status::KEY_ACTIVE }
-            .to_owned(),
-        ..RootKeyMeta::default()
-    };
-    Ok(Outcome::Propose(
-        Box::new(command),
-        Box::new(move |_, index, applied| match applied {
+    Ok(Outcome::Rotate(Rotation { publish_ns, full }))
+}
+
+/// A new root key, once its RSA half is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// ns since the epoch; 0: at once.
+    publish_ns: i64,
+    full: bool,
+}
+
+impl Rotation {
+    /// What goes into the log, and the answer.
+    pub fn with(self, pair: &Pair, now: Now, entropy: &mut dyn Entropy) -> (Command, Reply) {
+        let (wall_ns, Self { publish_ns, full }) = (now.wall_ns, self);
+        let command = new_key(wall_ns, true, publish_ns, full, Some(pair), entropy);
+        let Command::RootKey { id, .. } = &command else { unreachable!("it is a key") };
+        let early = publish_ns > wall_ns;
+        // The answer tells of the key as it was proposed: without indexes.
+        let key = RootKeyMeta {
+            algorithm: ALGORITHM.to_owned(),
+            create_time: wall_ns,
+            key_id: id.clone(),
+            publish_time: publish_ns,
+            state: if early { status::KEY_PREPUBLISHED } else { status::KEY_ACTIVE }.to_owned(),
+            ..RootKeyMeta::default()
+        };
+        let reply: Reply = Box::new(move |_, index, applied| match applied {
             Applied::Refused(e) => Err(e),
             _ => Ok(Answer::json(&json!({ "Index": index, "Key": key })).index(index)),
-        }),
-    ))
+        });
+        (command, reply)
+    }
 }
 
 fn remove(ctx: &mut Ctx<'_>, id: &str) -> Result {
@@ -151,7 +180,7 @@ fn remove(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if key.meta.state == status::KEY_ACTIVE {
         return Err(ApiError::failed("active root key cannot be deleted - call rotate first"));
     }
-    if !force && key_in_use(ctx.reader, id)? {
+    if !force && key_in_use(ctx.reader, id, ctx.now.wall_ns)? {
         return Err(ApiError::failed("root key in use, cannot delete"));
     }
     Ok(Outcome::Propose(

@@ -10,6 +10,7 @@ mod acl;
 mod agent;
 mod allocs;
 pub mod answer;
+mod archive;
 mod auth;
 mod client_alloc;
 mod client_fs;
@@ -17,6 +18,8 @@ pub mod cluster;
 mod deployments;
 mod evals;
 mod events;
+pub mod fetch;
+mod identity;
 mod jobs;
 mod keyring;
 mod list;
@@ -27,14 +30,18 @@ mod nodes;
 mod page;
 pub mod params;
 mod pools;
+pub mod replica;
 mod scaling;
 mod search;
 mod servers;
 mod services;
 mod snapshot;
 pub mod table;
+mod ui;
 mod variables;
+mod volumes;
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::acl::Acl;
@@ -42,19 +49,29 @@ use crate::api::{ApiError, Evaluation, Job};
 pub use crate::client::ClientRequest;
 use crate::command::{Applied, Command, Plan};
 use crate::http::{Method, Request};
+use crate::server::Workers;
+use crate::server::introduction::Introduction;
 use crate::stdx::zone::Zones;
-use crate::stdx::{Entropy, Now};
+use crate::stdx::{BTreeSet, Entropy, Now};
 use crate::store::{Reader, keys};
 
 pub use answer::{Answer, Body, Watch};
+pub use archive::{Archive, Unpack};
 pub use auth::{Access, AclInfo};
+pub use client_alloc::node_named;
+pub use fetch::{Ask, Document, Documents};
+pub use identity::introduced;
+pub use keyring::Rotation;
 pub use params::Params;
 pub use servers::named;
+pub use snapshot::is_upload;
 
 /// What handlers know of the agent that they run in. Changes only between turns.
 #[derive(Clone, Debug, Default)]
 pub struct AgentInfo {
     pub region: String,
+    /// Where objects that all regions share are written; empty: here.
+    pub authoritative_region: String,
     pub datacenter: String,
     /// Name of this agent, without the region.
     pub name: String,
@@ -77,6 +94,8 @@ pub struct AgentInfo {
     pub raft: RaftInfo,
     /// Servers of all regions, this one first if it is one.
     pub servers: Rc<[ServerInfo]>,
+    /// Regions that are reached by addresses of the configuration.
+    pub remote_regions: BTreeSet<String>,
     /// Servers that the cluster began with, from the configuration.
     pub expect: u64,
     /// The merged configuration as `/v1/agent/self` prints it.
@@ -84,12 +103,22 @@ pub struct AgentInfo {
     /// Identity of the node that this agent is; empty on agents without a client.
     pub node_id: String,
     pub debug: bool,
+    /// Servers share a secret.
+    pub encrypted: bool,
+    /// Where the agent's log is written; empty: to no file.
+    pub log_file: PathBuf,
+    /// Nobody may run commands in tasks of this node.
+    pub exec_disabled: bool,
     /// Number of allocations that the client holds, and its heartbeat, for `stats.client`.
     pub client_allocs: usize,
     /// Changes that are kept for the event stream; 0: there is none.
     pub event_buffer: usize,
     pub heartbeat_ttl_ns: i64,
     pub acl: AclInfo,
+    /// What was fetched of others, and says the same to all.
+    pub documents: Documents,
+    /// Who workload identities are said to come from (`server.oidc_issuer`); may be empty.
+    pub oidc_issuer: String,
     /// Defaults and limits for jobs (`server.job_default_priority`, …).
     pub job_default_priority: i64,
     pub job_max_priority: i64,
@@ -99,6 +128,10 @@ pub struct AgentInfo {
     /// For the times of periodic jobs.
     pub zones: Zones,
     pub search: SearchLimits,
+    pub introduction: Introduction,
+    pub workers: Workers,
+    /// Of each worker the id (36 characters) and since when it is there, ns since the epoch.
+    pub worker_ids: Vec<(String, i64)>,
     /// Processors of this machine.
     pub cpus: usize,
     /// When the agent was started, ns since the epoch.
@@ -174,6 +207,8 @@ pub struct Ctx<'c> {
     pub rest: &'c str,
     /// Who asks; found out by [`dispatch`].
     pub access: Access,
+    /// What was fetched for this request.
+    pub fetched: &'c [Document],
 }
 
 impl Ctx<'_> {
@@ -219,6 +254,8 @@ pub enum Outcome {
     DryRun(Box<DryRun>),
     /// For the node that this agent runs.
     Client(ClientRequest),
+    /// For some node, before anything is written.
+    OnNode(Box<OnNode>),
     /// Files of an allocation, read or followed by the agent.
     Files(FilesRequest),
     /// The description of the machine; with the id of the agent if one was asked for by name.
@@ -229,10 +266,16 @@ pub enum Outcome {
     },
     /// The agent's log, followed.
     Monitor(MonitorRequest),
+    /// The machine's journal about a service.
+    Export(ExportRequest),
     /// Something about the servers of the cluster.
     Cluster(ClusterRequest),
-    /// Replace the state by this export of one.
-    Restore(Vec<u8>),
+    /// Read the whole state out into an archive.
+    Save,
+    /// Replace the state by that of the archive whose bytes follow the request.
+    Restore,
+    /// Make a new root key.
+    Rotate(Rotation),
     /// Move the timer of a variable's lock.
     RenewLock(Box<LockRenewal>),
     /// The event stream.
@@ -241,11 +284,66 @@ pub enum Outcome {
     SystemGc,
     /// Read the configuration again, as on SIGHUP.
     Reload,
+    /// From now on these take evaluations.
+    Workers(Workers, Answer),
+    /// Run a command in a task; the connection is a WebSocket.
+    Exec(Box<ExecRequest>),
+    /// The request means another one, for this target.
+    Instead(String),
+    /// The request is to be run again once this is there, or is known not to come.
+    Fetch(Box<Ask>),
+}
+
+/// A command for a task of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecRequest {
+    pub alloc: String,
+    pub task: String,
+    /// Not empty: a program and its arguments.
+    pub command: Vec<String>,
+    pub tty: bool,
+}
+
+/// Whether requests for a path go on as WebSockets, where they ask for it.
+pub fn is_session(path: &str) -> bool {
+    let within = |prefix, ending| path.starts_with(prefix) && path.ends_with(ending);
+    within("/v1/client/allocation/", "/exec") || within("/v1/job/", "/action")
 }
 
 impl From<Answer> for Outcome {
     fn from(a: Answer) -> Self {
         Self::Answer(a)
+    }
+}
+
+/// What a node is to do about a host volume.
+pub struct OnNode {
+    /// 36 characters.
+    pub node: String,
+    /// A [`crate::client::VolumeCall`], which is also what the node answers.
+    pub body: Vec<u8>,
+    pub then: Then,
+}
+
+/// What is written once the node has answered, or why it is not.
+type Next = Result<(Box<Command>, Reply), ApiError>;
+
+/// Makes of a node's answer what is written.
+pub struct Then(Box<dyn FnOnce(Result<Vec<u8>, ApiError>) -> Next>);
+
+impl Then {
+    pub fn new(f: impl FnOnce(Result<Vec<u8>, ApiError>) -> Next + 'static) -> Self {
+        Self(Box::new(f))
+    }
+
+    pub fn run(self, answer: Result<Vec<u8>, ApiError>) -> Next {
+        (self.0)(answer)
+    }
+}
+
+impl std::fmt::Debug for Then {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Then")
     }
 }
 
@@ -257,6 +355,19 @@ pub struct MonitorRequest {
     pub json: bool,
     /// With the place in the source.
     pub place: bool,
+    /// The lines themselves, not in frames.
+    pub plain: bool,
+}
+
+/// What of the machine's journal is asked for, or the file of the agent's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportRequest {
+    /// A unit of systemd; empty: the file.
+    pub service: String,
+    pub file: PathBuf,
+    /// How far back, in seconds.
+    pub since_s: u64,
+    pub follow: bool,
     /// The lines themselves, not in frames.
     pub plain: bool,
 }
@@ -274,6 +385,8 @@ pub struct DryRun {
 pub enum ClusterRequest {
     /// Addresses to call, as they were given.
     Join(Vec<String>),
+    /// What the node's configuration names to be called, replaced.
+    Servers(Vec<String>),
     /// A server that failed, by name; to be forgotten altogether.
     ForceLeave {
         node: String,
@@ -377,6 +490,9 @@ pub fn dispatch(ctx: &mut Ctx<'_>) -> Result<Outcome, ApiError> {
         return Ok(Outcome::Answer(Answer::unknown_path()));
     };
     let mut inner = inner(ctx, rest);
+    if let Some(target) = replica::elsewhere(&inner)? {
+        return Ok(Outcome::Instead(target));
+    }
     inner.admit(route.need)?;
     let outcome = (route.run)(&mut inner)?;
     let refuses = matches!(&outcome, Outcome::Answer(a) if a.status >= 400);
@@ -416,6 +532,7 @@ fn inner<'c>(ctx: &'c mut Ctx<'_>, rest: &'c str) -> Ctx<'c> {
         params: ctx.params,
         rest,
         access: Access::default(),
+        fetched: ctx.fetched,
     }
 }
 

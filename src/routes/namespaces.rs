@@ -12,7 +12,7 @@ use crate::store::{Table, keys};
 type Result = std::result::Result<Outcome, ApiError>;
 
 /// Longest name, in characters. Source: the API.
-const NAME_MAX: usize = 128;
+pub(super) const NAME_MAX: usize = 128;
 
 /// `/v1/namespaces`: by name, all of them, or those with a prefix.
 pub(super) fn collection(ctx: &mut Ctx<'_>) -> Result {

@@ -1,5 +1,6 @@
 //! The query parameters that every endpoint shares (contract: conventions, section 2).
 
+use super::table::EVENTS;
 use crate::api::ApiError;
 use crate::http::Query;
 use crate::limits::{WAIT_NS_DEFAULT, WAIT_NS_MAX};
@@ -74,8 +75,6 @@ impl Params {
         Ok(p)
     }
 }
-
-const EVENTS: &str = "/v1/event/stream";
 
 /// A boolean parameter of one endpoint; absent or empty is false.
 ///

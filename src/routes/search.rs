@@ -3,8 +3,6 @@
 //!
 //! One table says what can be searched. Each request looks at a bounded number of rows.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::auth::need;
@@ -14,7 +12,7 @@ use crate::acl::{Acl, Level, ns, pool, var};
 use crate::api::{ApiError, Job};
 use crate::limits::SEARCH_ROWS_MAX;
 use crate::stdx::json::records;
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 use crate::store::{Row, Table, keys, splice};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -72,7 +70,7 @@ const CONTEXTS: [Context; 12] = [
     c("scaling_policy", Some(Table::ScalingPolicy), Key::Policy, Fuzzy::Prefix),
     c("vars", Some(Table::Variable), Key::Spaced, Fuzzy::Key),
     c("namespaces", Some(Table::Namespace), Key::Namespace, Fuzzy::Key),
-    c("host_volumes", None, Key::Name, Fuzzy::Prefix),
+    c("host_volumes", Some(Table::Volume), Key::Spaced, Fuzzy::Prefix),
 ];
 
 records! {
@@ -208,6 +206,7 @@ fn may_see(a: &Acl, context: &Context, hit: &Hit<'_>) -> bool {
         "node_pools" => a.node_pool(&hit.id, pool::READ),
         "namespaces" => a.any_in_namespace(&hit.id),
         "vars" => a.variable(&hit.namespace, &hit.id, var::LIST),
+        "host_volumes" => a.namespace(&hit.namespace, ns::HOST_VOLUME_READ),
         _ => a.namespace(&hit.namespace, ns::READ_JOB),
     }
 }

@@ -1,7 +1,6 @@
 //! The servers of the cluster: `/v1/status/*`, `/v1/regions`, members, and the operator's view of
 //! consensus.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -11,7 +10,7 @@ use super::{AgentInfo, Answer, ClusterRequest, Ctx, Outcome, ServerInfo, invalid
 use crate::VERSION;
 use crate::api::ApiError;
 use crate::http::Query;
-use crate::stdx::{duration, uuid};
+use crate::stdx::{BTreeSet, duration, uuid};
 
 type Result = std::result::Result<Outcome, ApiError>;
 
@@ -52,6 +51,7 @@ pub(super) fn regions(ctx: &mut Ctx<'_>) -> Result {
     get_only(ctx)?;
     let mut names: BTreeSet<&str> = ctx.agent.servers.iter().map(|s| s.region.as_str()).collect();
     names.insert(&ctx.agent.region);
+    names.extend(ctx.agent.remote_regions.iter().map(String::as_str));
     Ok(Answer::json(&names).into())
 }
 
@@ -182,7 +182,7 @@ pub(super) fn stats(a: &AgentInfo, stats: &mut Value) {
     });
     let with = |status: &str| a.servers.iter().filter(|s| s.status == status).count().to_string();
     stats["serf"] = json!({
-        "coordinate_resets": "0", "encrypted": "false", "event_queue": "0",
+        "coordinate_resets": "0", "encrypted": a.encrypted.to_string(), "event_queue": "0",
         "event_time": "1", "failed": with("failed"), "health_score": "0", "intent_queue": "0",
         "left": with("left"), "member_time": "1", "members": a.servers.len().to_string(),
         "query_queue": "0", "query_time": "1",

@@ -8,8 +8,8 @@ use self::Need::{
 };
 use super::{
     Ctx, Outcome, absent, acl, agent, allocs, client_alloc, client_fs, cluster, deployments, evals,
-    events, jobs, keyring, list, metrics, namespaces, nodes, pools, scaling, search, servers,
-    services, snapshot, variables,
+    events, jobs, keyring, list, metrics, namespaces, nodes, pools, replica, scaling, search,
+    servers, services, snapshot, ui, variables, volumes,
 };
 use crate::acl::{Caps, ns};
 use crate::api::ApiError;
@@ -60,16 +60,25 @@ pub enum Place {
 /// Where nodes speak to the leader. Known on links only: what comes from elsewhere finds nothing.
 pub const NODE: &str = "/v1/internal/node";
 
+/// Where the leader speaks to nodes about host volumes. Known on links only, too.
+pub const VOLUME: &str = "/v1/internal/volume";
+
+/// Where leaders of other regions read what all regions share. Known on links only, too.
+pub const REPLICA: &str = "/v1/internal/replica";
+
+/// The event stream.
+pub const EVENTS: &str = "/v1/event/stream";
+
 /// Which agent a request for a decoded path belongs to.
 pub fn place(path: &str) -> Place {
     let below = |prefix: &str| path.starts_with(prefix);
     match path {
-        "/v1/agent/members" | "/v1/event/stream" | "/v1/validate/job" => Place::Server,
+        "/v1/agent/members" | EVENTS | "/v1/validate/job" => Place::Server,
         "/v1/regions" | "/v1/metrics" | "/v1/jobs/parse" => Place::Here,
         NODE => Place::Leader,
         _ if below("/v1/client/") => Place::Node,
         _ if below("/v1/allocation/") && path.ends_with("/checks") => Place::Node,
-        "/v1/agent/monitor" | "/v1/agent/host" => Place::Named,
+        "/v1/agent/monitor" | "/v1/agent/monitor/export" | "/v1/agent/host" => Place::Named,
         _ if below("/v1/agent/") => Place::Here,
         _ if below("/v1/status/") || below("/.well-known/") => Place::Server,
         _ if below("/v1/") && find(path).is_some() => Place::Leader,
@@ -81,7 +90,7 @@ pub fn place(path: &str) -> Place {
 pub const ROUTES: &[Route] = &[
     r("/.well-known/jwks.json", Open, keyring::jwks),
     r("/.well-known/openid-configuration", Open, cluster::openid),
-    r("/ui/", Open, absent::ui),
+    r("/ui/", Open, ui::ui),
     r("/v1/acl/", Asks, acl::one),
     r("/v1/acl/auth-methods", Open, acl::one),
     r("/v1/acl/bootstrap", Open, acl::one),
@@ -108,7 +117,7 @@ pub const ROUTES: &[Route] = &[
     r("/v1/client/fs/", Asks, client_fs::files),
     r("/v1/client/gc", NodeWrite, client_alloc::gc),
     r("/v1/client/identity", Node, client_alloc::identity),
-    r("/v1/client/identity/renew", NodeWrite, client_alloc::identity),
+    r("/v1/client/identity/renew", NodeWrite, client_alloc::identity_renew),
     r("/v1/client/metadata", Node, client_alloc::metadata),
     r("/v1/client/stats", Node, client_alloc::stats),
     r("/v1/deployment/", Asks, deployments::one),
@@ -116,7 +125,8 @@ pub const ROUTES: &[Route] = &[
     r("/v1/evaluation/", Asks, evals::one),
     r("/v1/evaluations", Asks, evals::collection),
     r("/v1/evaluations/count", Asks, evals::count),
-    r("/v1/event/stream", Asks, events::stream),
+    r(EVENTS, Asks, events::stream),
+    r(REPLICA, Management, replica::page),
     r("/v1/job/", Asks, jobs::one),
     r("/v1/jobs", Asks, jobs::collection),
     r("/v1/jobs/parse", Namespace(ns::PARSE_JOB | ns::SUBMIT_JOB), jobs::parse),
@@ -138,8 +148,8 @@ pub const ROUTES: &[Route] = &[
     r("/v1/operator/snapshot", Asks, snapshot::snapshot),
     r("/v1/operator/upgrade-check/", Operator, absent::upgrade_check),
     r("/v1/operator/utilization", Open, absent::utilization),
-    r("/v1/plugin/csi/", Asks, absent::plugin),
-    r("/v1/plugins", Asks, absent::plugins),
+    r("/v1/plugin/csi/", Asks, volumes::plugin),
+    r("/v1/plugins", Asks, volumes::plugins),
     r("/v1/quota", Open, absent::enterprise),
     r("/v1/quota-usages", Open, absent::enterprise),
     r("/v1/quota/", Open, absent::enterprise),
@@ -164,34 +174,32 @@ pub const ROUTES: &[Route] = &[
     r("/v1/validate/job", Asks, jobs::validate),
     r("/v1/var/", Asks, variables::one),
     r("/v1/vars", Asks, list::variables),
-    r("/v1/volume/", Asks, absent::volume),
-    r("/v1/volumes", Asks, absent::volumes),
-    r("/v1/volumes/", Asks, absent::volume),
+    r("/v1/volume/", Asks, volumes::one),
+    r("/v1/volumes", Asks, volumes::volumes),
+    r("/v1/volumes/", Asks, volumes::below),
 ];
 
 const fn r(path: &'static str, need: Need, run: Handler) -> Route {
     Route { path, need, run }
 }
 
-/// The route for a decoded path and what lies behind its prefix.
+/// The route for a decoded path and what lies behind its prefix: the path itself, or the innermost
+/// subtree that it lies in.
 pub fn find(path: &str) -> Option<(&'static Route, &str)> {
-    if let Some(route) = named(path.as_bytes()) {
-        return Some((route, ""));
-    }
-    // Each subtree that the path lies in, the innermost first.
     let mut end = path.len().min(LONGEST);
     loop {
-        end = path.as_bytes()[..end].iter().rposition(|b| *b == b'/')?;
-        if let Some(route) = named(&path.as_bytes()[..=end]) {
-            return Some((route, &path[end + 1..]));
+        let sought = &path.as_bytes()[..end];
+        let before = match ROUTES.binary_search_by(|r| r.path.as_bytes().cmp(sought)) {
+            Ok(at) => return Some((ROUTES.get(at)?, &path[end..])),
+            Err(at) => ROUTES.get(at.checked_sub(1)?)?,
+        };
+        // Every subtree that it lies in lies in order before this one, or is it, and so begins it.
+        let same = before.path.bytes().zip(sought).take_while(|(a, b)| a == *b).count();
+        end = sought[..same].iter().rposition(|b| *b == b'/')? + 1;
+        if before.path.len() == end {
+            return Some((before, &path[end..]));
         }
     }
-}
-
-/// The route of just this path.
-fn named(path: &[u8]) -> Option<&'static Route> {
-    let at = ROUTES.binary_search_by(|r| r.path.as_bytes().cmp(path)).ok()?;
-    ROUTES.get(at)
 }
 
 /// No path of a route is longer, in bytes.

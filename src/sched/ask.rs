@@ -1,13 +1,13 @@
 //! What a job and its groups ask of a node, read once per evaluation.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use crate::api::{
     AllocatedCpuResources, AllocatedMemoryResources, AllocatedResources, AllocatedSharedResources,
     AllocatedTaskResources, Constraint, Job, NetworkResource, Node, Port, RequestedDevice,
     TaskGroup, VolumeRequest,
 };
+use crate::stdx::BTreeSet;
 
 use super::build::Given;
 use super::constraint::{Affinities, Check, wants_distinct_hosts};

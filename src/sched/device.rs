@@ -1,11 +1,11 @@
 //! Devices: which groups of a node answer a request, and which instances it gets.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
 use crate::api::{
     AllocatedDeviceResource, Constraint, DeviceAttribute, Node, NodeDeviceResource, RequestedDevice,
 };
+use crate::stdx::BTreeSet;
 
 use super::constraint::texts_hold;
 

@@ -8,6 +8,7 @@ use super::ask::{Ask, Level};
 use super::device;
 use super::ports::host_network;
 use super::target::Target;
+use super::volume::Shelf;
 
 /// The reason of nodes whose class is known to be unfit.
 const CLASS_INELIGIBLE: &str = "computed class ineligible";
@@ -44,7 +45,7 @@ pub(super) fn check(
     ask: &mut Ask<'_>,
     node: &Node,
     place: Place,
-    index: u32,
+    (shelf, index): (&Shelf, u32),
 ) -> Result<(), Unfit> {
     let keep = place.classed && !job.unique;
     match job.memo.get(place.class).filter(|_| keep) {
@@ -72,7 +73,7 @@ pub(super) fn check(
             outcome.map_err(|reason| Unfit { reason, once: keep })?;
         }
     }
-    by_node(job, ask, node, place, index).map_err(Unfit::always)
+    by_node(job, ask, node, place, (shelf, index)).map_err(Unfit::always)
 }
 
 /// The checks whose answer holds for the whole computed class.
@@ -150,9 +151,10 @@ fn by_node(
     ask: &Ask<'_>,
     node: &Node,
     place: Place,
-    index: u32,
+    (shelf, index): (&Shelf, u32),
 ) -> Result<(), Cow<'static, str>> {
-    if !ask.host_volumes.iter().all(|v| has_volume(node, v, index)) {
+    let group = &ask.group.name;
+    if !ask.host_volumes.iter().all(|v| shelf.has(node, group, v, &source(v, index))) {
         return Err("missing compatible host volumes".into());
     }
     if !ask.csi_volumes.is_empty() {
@@ -171,11 +173,4 @@ fn by_node(
 
 fn source(v: &VolumeRequest, index: u32) -> String {
     if v.per_alloc { format!("{}[{index}]", v.source) } else { v.source.clone() }
-}
-
-/// Static volumes are those without an id: they are never sticky and may be read-only.
-fn has_volume(node: &Node, ask: &VolumeRequest, index: u32) -> bool {
-    let Some(have) = node.host_volumes.get(&source(ask, index)) else { return false };
-    let writable = !have.read_only || ask.read_only;
-    writable && (!have.id.is_empty() || !ask.sticky)
 }

@@ -1,7 +1,6 @@
 //! What all kinds of jobs have in common at the end of an evaluation: the evaluation itself, the
 //! ones that follow it, and changes of stored allocations merged by id.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::{
@@ -9,7 +8,7 @@ use crate::api::{
 };
 use crate::command::{AllocStop, Plan};
 use crate::stdx::json::Time;
-use crate::stdx::{Entropy, sort, uuid};
+use crate::stdx::{BTreeMap, Entropy, sort, uuid};
 
 use super::preempt;
 use super::reconcile::{Delay, Delayed};

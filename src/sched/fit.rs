@@ -1,9 +1,8 @@
 //! Whether allocations fit on a node together. The scheduler proposes with it and the store checks
 //! every plan again with it, so it depends on neither.
 
-use std::collections::BTreeSet;
-
 use crate::api::{AllocatedResources, Allocation, Node, NodeResources, status};
+use crate::stdx::BTreeSet;
 
 use super::ports::PortBook;
 

@@ -4,10 +4,10 @@
 //! which costs a few bytes per node, and changes that as its plan grows.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::api::{AllocatedResources, Allocation, Job, Node, status};
+use crate::stdx::{BTreeMap, BTreeSet};
 
 use super::fit::{self, Capacity, Usage};
 use super::job_allows;

@@ -1,11 +1,10 @@
 //! Service and batch jobs: drives one evaluation from the comparison to the plan.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::{AllocMetric, Allocation, Evaluation, Job, status};
 use crate::command::{Placement, Plan};
-use crate::stdx::{Entropy, sort, uuid};
+use crate::stdx::{BTreeMap, Entropy, sort, uuid};
 
 use super::build::Draft;
 use super::finish::{self, Changes};
@@ -289,8 +288,11 @@ impl<'a> Work<'a, '_> {
             now: self.now,
         };
         let id = uuid::of_row(self.entropy);
-        let node = self.placer.fleet.node(at);
-        let mut placement = draft.place(id, node, resources, metric);
+        let node = self.placer.fleet.node(at).clone();
+        let mut placement = draft.place(id, &node, resources, metric);
+        let claims =
+            self.placer.shelf.place(&node, (job, &place.group), &placement.alloc, self.entropy);
+        self.plan.claims.extend(claims);
         if let (Some(victims), Some(rivals)) = (victims, &mut self.rivals) {
             let alloc = &mut placement.alloc;
             rivals.evict(&victims, &alloc.id, self.changes);

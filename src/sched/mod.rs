@@ -30,10 +30,14 @@ mod tally;
 mod target;
 mod update;
 mod version;
+pub mod volume;
 
 use std::rc::Rc;
 
-use crate::api::{Allocation, Deployment, Evaluation, Job, Node, SchedulerConfiguration, status};
+use crate::api::{
+    Allocation, Constraint, Deployment, Evaluation, HostVolume, HostVolumeClaim, Job, Node,
+    SchedulerConfiguration, status,
+};
 use crate::command::Plan;
 use crate::stdx::Entropy;
 
@@ -57,6 +61,18 @@ pub trait View {
     /// The newest version before `job` that is stable, or whose canaries of a group were promoted.
     fn proven_version(&self, job: &Job, group: &str) -> Option<Rc<Job>>;
     fn config(&self) -> SchedulerConfiguration;
+    /// Those that were made by requests, in one namespace.
+    fn host_volumes(&self, _namespace: &str) -> Vec<HostVolume> {
+        Vec::new()
+    }
+    /// Claims of the groups of a job.
+    fn volume_claims(&self, _namespace: &str, _job: &str) -> Vec<HostVolumeClaim> {
+        Vec::new()
+    }
+    /// Ids of the allocations that may write to a volume.
+    fn volume_writers(&self, _volume: &HostVolume) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// All that a run may draw on besides the state.
@@ -75,6 +91,11 @@ pub fn job_allows(job: &Job, datacenter: &str, pool: &str) -> bool {
     in_pool
         && (job.datacenters.is_empty()
             || job.datacenters.iter().any(|d| target::glob(d, datacenter)))
+}
+
+/// Whether a node is as all of some constraints want it.
+pub fn meets(node: &Node, constraints: &[Constraint]) -> bool {
+    constraints.iter().filter_map(constraint::Check::of).all(|c| c.holds(node))
 }
 
 /// Whether an allocation of `job` that fails at `now` may be placed anew.

@@ -1,11 +1,10 @@
 //! Preemption: which allocations of less important jobs make room on a node.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::api::{AllocListStub, Allocation, Evaluation, Job, SchedulerConfiguration, status};
-use crate::stdx::Entropy;
 use crate::stdx::sort;
+use crate::stdx::{BTreeMap, BTreeSet, Entropy};
 
 use super::View;
 use super::finish::{self, Changes};

@@ -1,10 +1,10 @@
 //! Finds a node for one placement after another, and keeps account of what the plan does to nodes.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::{AllocMetric, Allocation, Job, Node, status};
+use crate::stdx::BTreeMap;
 
 use super::View;
 use super::ask::{Ask, Level};
@@ -18,6 +18,7 @@ use super::preempt::{Rivals, Victims};
 use super::rank::{self, Algorithm, Parts};
 use super::rng::Rng;
 use super::tally::{Refusal, Refusals, Scores, Tally};
+use super::volume::Shelf;
 
 /// Options with a final score of zero or less that are set aside at first.
 const SET_ASIDE: usize = 3;
@@ -79,6 +80,7 @@ pub(super) struct Placer<'a> {
     rng: Rng,
     /// The part of metrics that all searches share.
     base: AllocMetric,
+    pub(super) shelf: Shelf,
 }
 
 impl<'a> Placer<'a> {
@@ -131,6 +133,7 @@ impl<'a> Placer<'a> {
             rng,
             base,
             fleet,
+            shelf: Shelf::of(view, job, live),
         };
         for alloc in live.iter().filter(|a| !fit::terminal(a)) {
             placer.count(alloc, 1);
@@ -163,6 +166,7 @@ impl<'a> Placer<'a> {
     /// The plan stops an allocation of the job.
     pub(super) fn stop(&mut self, alloc: &Allocation) {
         self.evict(alloc);
+        self.shelf.stop(&alloc.id);
         if !fit::terminal(alloc) {
             self.count(alloc, -1);
         }
@@ -189,6 +193,7 @@ impl<'a> Placer<'a> {
         self.fleet.keep(alloc);
         self.changed(self.fleet.position(&alloc.node_id));
         if !fit::terminal(alloc) {
+            self.shelf.keep(&alloc.id);
             self.count(alloc, 1);
         }
     }
@@ -270,7 +275,7 @@ impl<'a> Placer<'a> {
         let place = self.place(wish.group, at);
         let node = self.fleet.node(at).clone();
         let ask = &mut self.asks[wish.group];
-        feasible::check(&mut self.job, ask, &node, place, wish.index).ok()?;
+        feasible::check(&mut self.job, ask, &node, place, (&self.shelf, wish.index)).ok()?;
         let devices = self.apart_from_size(wish.group, at).ok()?;
         let capacity = self.fleet.capacity(at).clone();
         let need = self.asks[wish.group].need(capacity.core_mhz);
@@ -400,7 +405,11 @@ impl<'a> Placer<'a> {
         self.job.distinct.is_empty()
             && ask.level.distinct.is_empty()
             && ask.spreads.by_value()
-            && !ask.host_volumes.iter().chain(&ask.csi_volumes).any(|v| v.per_alloc)
+            && !ask
+                .host_volumes
+                .iter()
+                .chain(&ask.csi_volumes)
+                .any(|v| v.per_alloc || v.sticky || !v.access_mode.is_empty())
     }
 
     /// As [`rank`](Self::rank), by what is known already.
@@ -458,7 +467,7 @@ impl<'a> Placer<'a> {
     pub(super) fn feasible(&mut self, group: usize, at: u32, index: u32) -> bool {
         let place = self.place(group, at);
         let (node, ask) = (self.fleet.node(at), &mut self.asks[group]);
-        feasible::check(&mut self.job, ask, node, place, index).is_ok()
+        feasible::check(&mut self.job, ask, node, place, (&self.shelf, index)).is_ok()
     }
 
     /// Whether the node holds what runs on it (a node may have shrunk).
@@ -525,7 +534,7 @@ impl<'a> Placer<'a> {
         let place = self.place(wish.group, at);
         let (node, ask) = (self.fleet.node(at), &mut self.asks[wish.group]);
         let (exhausted, reason, once) =
-            match feasible::check(&mut self.job, ask, node, place, wish.index) {
+            match feasible::check(&mut self.job, ask, node, place, (&self.shelf, wish.index)) {
                 Err(unfit) => (false, unfit.reason, unfit.once),
                 Ok(()) => match self.room(wish.group, at) {
                     Ok(fit) => return Some(fit),

@@ -1,11 +1,10 @@
 //! How the allocations of a job lie over the values of an attribute: for spreads and
 //! `distinct_property`.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::{Node, Spread};
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 use super::target::Target;
 

@@ -1,6 +1,5 @@
 //! System and sysbatch jobs: one allocation of each group on every node that can run it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::api::{
@@ -9,7 +8,7 @@ use crate::api::{
 };
 use crate::command::{Placement, Plan};
 use crate::stdx::json::Time;
-use crate::stdx::{Entropy, sort, uuid};
+use crate::stdx::{BTreeMap, BTreeSet, Entropy, sort, uuid};
 
 use super::build::Draft;
 use super::finish::{self, Changes};
@@ -533,6 +532,9 @@ impl Work<'_, '_> {
         if let Some(before) = before {
             placement.alloc.previous_allocation.clone_from(&before.id);
         }
+        let (shelf, node) = (&mut self.placer.shelf, self.placer.fleet.node(slot.node));
+        let claims = shelf.place(node, (self.job, &group.name), &placement.alloc, self.entropy);
+        self.plan.claims.extend(claims);
         self.plan.places.push(placement);
         true
     }

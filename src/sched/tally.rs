@@ -1,9 +1,9 @@
 //! What was seen while a node was looked for: the metrics of an allocation or of a failure.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::api::{AllocMetric, NodeScoreMeta, Resources, TaskGroup};
+use crate::stdx::BTreeMap;
 
 use crate::stdx::json::Numbers;
 

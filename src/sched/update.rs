@@ -1,9 +1,7 @@
 //! Whether a changed job means new tasks (destructive) or only new bookkeeping (in place).
 
-use std::collections::BTreeMap;
-
 use crate::api::{Consul, Job, NetworkResource, Port, Service, Task, TaskGroup};
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 
 /// Whether allocations of group `name` that run `old` must be replaced to run `new`: the list of
 /// the contract (scheduler §6, "Update kind"). A group that either side lacks counts as changed.

@@ -5,10 +5,10 @@
 //! the evaluations that found its class eligible, that never saw it, or whose constraints look
 //! beyond classes. Only what is needed for that is held, not the evaluation.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::api::{Evaluation, status};
+use crate::stdx::{BTreeMap, BTreeSet};
 
 /// Evaluations blocked by conflicts of plans, not by want of room, are tried again after this, in
 /// nanoseconds.

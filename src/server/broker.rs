@@ -4,14 +4,15 @@
 //! the store, as it is by then. Each job has at most one evaluation ready or outstanding; the
 //! others wait behind it.
 
+use crate::stdx::ordered::Entry;
 use std::cmp::Reverse;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::workers::KINDS;
 use crate::api::{Evaluation, status};
-use crate::stdx::Now;
 use crate::stdx::json::Time;
+use crate::stdx::meter::Span;
+use crate::stdx::{BTreeMap, BTreeSet, Now};
 
 const SECOND: u64 = 1_000_000_000;
 /// An evaluation that is not answered for this long is given out again, in nanoseconds.
@@ -75,14 +76,31 @@ struct Held {
     job: JobKey,
     rank: Rank,
     deliveries: u32,
+    /// Of the job's type in [`KINDS`].
+    kind: u8,
     state: State,
+    /// When it was queued, and when it became ready or was given out; monotonic nanoseconds.
+    came_ns: u64,
+    since_ns: u64,
+}
+
+/// How long evaluations took, in nanoseconds, since that was asked last.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    /// From ready to given out.
+    pub wait: Span,
+    /// From given out to answered.
+    pub process: Span,
+    /// From queued to done.
+    pub response: Span,
 }
 
 /// Invariant: `ready`, `delayed` and `timers` hold exactly the ids of the states of their name.
 #[derive(Debug, Default)]
 pub struct Broker {
     held: BTreeMap<Rc<str>, Held>,
-    ready: BTreeMap<Rank, Rc<str>>,
+    /// For each type of job.
+    ready: [BTreeMap<Rank, Rc<str>>; KINDS.len()],
     delayed: BTreeSet<(i64, Rc<str>)>,
     /// Ends of `Retry` and `Out`.
     timers: BTreeSet<(u64, Rc<str>)>,
@@ -91,6 +109,9 @@ pub struct Broker {
     arrivals: u64,
     tokens: u64,
     paused: bool,
+    /// A bit for each type of job of which none is given out.
+    left: u8,
+    pub(super) times: Times,
 }
 
 /// A job's turn: whose it is, and who waits.
@@ -110,6 +131,11 @@ impl Broker {
         self.paused = paused;
     }
 
+    /// Of types of jobs whose bit is set (by their place in [`KINDS`]) none is given out.
+    pub fn leave(&mut self, left: u8) {
+        self.left = left;
+    }
+
     /// Takes in an evaluation that is pending in the store, or blocked and now worth another try.
     /// One that is known already is not queued twice; one that is given out runs again afterwards.
     pub fn enqueue(&mut self, eval: &Evaluation, now: Now) {
@@ -125,37 +151,41 @@ impl Broker {
             job: (eval.namespace.as_str().into(), eval.job_id.as_str().into()),
             rank: (Reverse(eval.priority), eval.create_index, self.arrivals),
             deliveries: 0,
+            kind: KINDS.iter().position(|k| *k == eval.kind).unwrap_or(0) as u8,
             state: State::Pending,
+            came_ns: now.mono_ns,
+            since_ns: now.mono_ns,
         };
         self.held.insert(id.clone(), held);
         if eval.wait_until.0 > now.wall_ns {
             self.delayed.insert((eval.wait_until.0, id.clone()));
             self.set(&id, State::Delayed(eval.wait_until.0));
         } else {
-            self.line_up(&id);
+            self.line_up(&id, now.mono_ns);
         }
     }
 
     /// Forgets an evaluation that ended in the store, unless it is given out right now.
-    pub fn remove(&mut self, id: &str) {
+    pub fn remove(&mut self, id: &str, now: Now) {
         if self.held.get(id).is_some_and(|h| !matches!(h.state, State::Out { .. })) {
-            self.forget(id);
+            self.forget(id, now.mono_ns);
         }
     }
 
     /// The evaluation whose turn it is.
     pub fn dequeue(&mut self, now: Now) -> Option<Lease> {
-        if self.paused {
-            return None;
-        }
         self.tick(now);
-        let (_, id) = self.ready.pop_first()?;
+        let (_, kind) = self.next()?;
+        let (_, id) = self.ready.get_mut(kind)?.pop_first()?;
         self.tokens += 1;
         let token = self.tokens;
         let deadline = now.mono_ns.saturating_add(NACK_TIMEOUT_NS);
         self.timers.insert((deadline, id.clone()));
         let held = self.held.get_mut(&id)?;
         held.deliveries += 1;
+        let waited = now.mono_ns.saturating_sub(held.since_ns);
+        held.since_ns = now.mono_ns;
+        self.times.wait.note(waited as f64, 1);
         held.state = State::Out { token, deadline, again: false };
         let (namespace, job_id) = held.job.clone();
         Some(Lease { id, namespace, job_id, token })
@@ -163,23 +193,32 @@ impl Broker {
 
     /// True where [`Self::dequeue`] would give something out.
     pub fn has_ready(&self) -> bool {
-        !self.paused && !self.ready.is_empty()
+        self.next().is_some()
+    }
+
+    /// The first that may be given out, and in which queue it is.
+    fn next(&self) -> Option<(Rank, usize)> {
+        let given = |at: &usize| !self.paused && self.left >> at & 1 == 0;
+        let firsts = self.ready.iter().enumerate().map(|(at, q)| (q.first_key_value(), at));
+        let firsts = firsts.filter(|(_, at)| given(at));
+        firsts.filter_map(|(first, at)| Some((*first?.0, at))).min()
     }
 
     /// Done. The best of those behind it is next; the others are superfluous: their ids are
     /// returned, to be stored as [`canceled`]. False answers (a lease that ran out) do nothing.
-    pub fn ack(&mut self, lease: &Lease) -> Vec<Rc<str>> {
+    pub fn ack(&mut self, lease: &Lease, now: Now) -> Vec<Rc<str>> {
         let Some(again) = self.out(lease) else { return Vec::new() };
+        self.answered(&lease.id, true, now);
         if again {
             self.stop_timer(&lease.id);
             if let Some(held) = self.held.get_mut(&lease.id) {
                 held.deliveries = 0;
             }
-            self.make_ready(&lease.id);
+            self.make_ready(&lease.id, now.mono_ns);
             return Vec::new();
         }
         let job = (lease.namespace.clone(), lease.job_id.clone());
-        self.forget(&lease.id);
+        self.forget(&lease.id, now.mono_ns);
         let rest = self.jobs.get_mut(&job).map(|s| std::mem::take(&mut s.pending));
         rest.into_iter()
             .flatten()
@@ -191,6 +230,7 @@ impl Broker {
     /// Given back: it is tried again later, or fails for good ([`Self::take_failed`]).
     pub fn nack(&mut self, lease: &Lease, now: Now) {
         if self.out(lease).is_some() {
+            self.answered(&lease.id, false, now);
             self.give_back(&lease.id, now.mono_ns);
         }
     }
@@ -217,7 +257,7 @@ impl Broker {
         {
             match self.held.get(&id).map(|h| &h.state) {
                 Some(State::Out { .. }) => self.give_back(&id, now.mono_ns),
-                Some(State::Retry(_)) => self.make_ready(&id),
+                Some(State::Retry(_)) => self.make_ready(&id, now.mono_ns),
                 Some(State::Ready | State::Pending | State::Delayed(_)) | None => {}
             }
         }
@@ -225,7 +265,7 @@ impl Broker {
             && *at <= now.wall_ns
             && let Some((_, id)) = self.delayed.pop_first()
         {
-            self.line_up(&id);
+            self.line_up(&id, now.mono_ns);
         }
     }
 
@@ -246,7 +286,8 @@ impl Broker {
 
     pub fn stats(&self) -> Stats {
         let pending = self.jobs.values().map(|s| s.pending.len()).sum();
-        let (ready, waiting) = (self.ready.len(), self.delayed.len());
+        let ready = self.ready.iter().map(BTreeMap::len).sum();
+        let waiting = self.delayed.len();
         Stats { ready, unacked: self.held.len() - pending - ready - waiting, pending, waiting }
     }
 
@@ -254,6 +295,18 @@ impl Broker {
         if let Some(held) = self.held.get_mut(id) {
             held.state = state;
         }
+    }
+
+    /// Notes how long a lease took.
+    fn answered(&mut self, id: &str, done: bool, now: Now) {
+        let Some(held) = self.held.get_mut(id) else { return };
+        let took = |since: u64| now.mono_ns.saturating_sub(since) as f64;
+        self.times.process.note(took(held.since_ns), 1);
+        if done {
+            self.times.response.note(took(held.came_ns), 1);
+            held.came_ns = now.mono_ns;
+        }
+        held.since_ns = now.mono_ns;
     }
 
     /// `again` of a lease that still holds.
@@ -273,7 +326,7 @@ impl Broker {
     }
 
     /// Takes the job's turn where it is free, the end of its line otherwise.
-    fn line_up(&mut self, id: &Rc<str>) {
+    fn line_up(&mut self, id: &Rc<str>, mono_ns: u64) {
         let Some(held) = self.held.get(id) else { return };
         let (Reverse(priority), create, _) = held.rank;
         match self.jobs.entry(held.job.clone()) {
@@ -283,15 +336,16 @@ impl Broker {
             }
             Entry::Vacant(free) => {
                 free.insert(Slot { turn: id.clone(), pending: BTreeSet::new() });
-                self.make_ready(id);
+                self.make_ready(id, mono_ns);
             }
         }
     }
 
-    fn make_ready(&mut self, id: &Rc<str>) {
+    fn make_ready(&mut self, id: &Rc<str>, mono_ns: u64) {
         if let Some(held) = self.held.get_mut(id) {
+            held.since_ns = mono_ns;
             held.state = State::Ready;
-            self.ready.insert(held.rank, id.clone());
+            self.ready[usize::from(held.kind)].insert(held.rank, id.clone());
         }
     }
 
@@ -301,7 +355,7 @@ impl Broker {
         let wait = match held.deliveries {
             n if n >= DELIVERY_LIMIT => {
                 self.failed.push(id.clone());
-                self.forget(id);
+                self.forget(id, mono_ns);
                 return;
             }
             0 | 1 => FIRST_RETRY_NS,
@@ -313,13 +367,13 @@ impl Broker {
     }
 
     /// Drops an evaluation in any state; the next of its job takes the turn it may have had.
-    fn forget(&mut self, id: &str) {
+    fn forget(&mut self, id: &str, mono_ns: u64) {
         let Some((id, _)) = self.held.get_key_value(id) else { return };
         let id = id.clone();
         self.stop_timer(&id);
         let Some(held) = self.held.remove(&id) else { return };
         match held.state {
-            State::Ready => drop(self.ready.remove(&held.rank)),
+            State::Ready => drop(self.ready[usize::from(held.kind)].remove(&held.rank)),
             State::Delayed(at) => {
                 self.delayed.remove(&(at, id));
                 return;
@@ -335,7 +389,7 @@ impl Broker {
         match slot.pending.pop_last() {
             Some((_, _, next)) => {
                 slot.turn = next.clone();
-                self.make_ready(&next);
+                self.make_ready(&next, mono_ns);
             }
             None => drop(self.jobs.remove(&held.job)),
         }
@@ -424,9 +478,9 @@ mod tests {
         assert_eq!(order.iter().map(|o| o.0.as_str()).collect::<Vec<_>>(), ["c", "b", "a"]);
         assert_eq!(b.stats(), Stats { ready: 0, unacked: 3, pending: 3, waiting: 0 });
         // Best of those behind: highest priority, then newest. The others are superfluous.
-        let rest = b.ack(&order[2].1);
+        let rest = b.ack(&order[2].1, at(0));
         assert_eq!(rest.iter().map(|i| &**i).collect::<Vec<_>>(), ["e", "d"]);
-        assert!(b.ack(&order[2].1).is_empty(), "answered twice");
+        assert!(b.ack(&order[2].1, at(0)).is_empty(), "answered twice");
         assert_eq!(next(&mut b, 0).unwrap().0, "f");
     }
 
@@ -447,7 +501,7 @@ mod tests {
         b.tick(at(61));
         assert!(next(&mut b, 61).is_none());
         b.tick(at(71));
-        assert!(b.ack(&lease).is_empty());
+        assert!(b.ack(&lease, at(0)).is_empty());
         assert_eq!(b.deadline(at(71)), Some(91 * SECOND));
         let (_, lease) = next(&mut b, 91).unwrap();
         b.nack(&lease, at(91));
@@ -459,6 +513,26 @@ mod tests {
     }
 
     #[test]
+    fn types_that_are_left_wait_in_their_order() {
+        let mut b = Broker::new();
+        for (id, kind, priority) in
+            [("a", "service", 90), ("b", "batch", 50), ("c", "service", 80), ("d", "system", 70)]
+        {
+            let kind = kind.to_owned();
+            b.enqueue(&Evaluation { kind, ..eval(id, id, priority, 5) }, at(0));
+        }
+        b.leave(1 << KINDS.iter().position(|k| *k == "service").unwrap());
+        assert_eq!(next(&mut b, 0).unwrap().0, "d");
+        assert_eq!(next(&mut b, 0).unwrap().0, "b");
+        assert_eq!((b.has_ready(), next(&mut b, 0)), (false, None));
+        assert_eq!(b.stats(), Stats { ready: 2, unacked: 2, pending: 0, waiting: 0 });
+        b.remove("c", at(0));
+        b.leave(0);
+        assert_eq!(next(&mut b, 0).unwrap().0, "a");
+        assert_eq!((b.has_ready(), b.stats().ready), (false, 0));
+    }
+
+    #[test]
     fn delayed_removed_and_changed_meanwhile() {
         let mut b = Broker::new();
         let later = Evaluation { wait_until: Time(at(30).wall_ns), ..eval("a", "x", 50, 5) };
@@ -467,9 +541,9 @@ mod tests {
         assert!(next(&mut b, 29).is_none());
         let (_, lease) = next(&mut b, 30).unwrap();
         b.enqueue(&later, at(30));
-        assert!(b.ack(&lease).is_empty());
+        assert!(b.ack(&lease, at(0)).is_empty());
         let (_, lease) = next(&mut b, 30).unwrap();
-        assert!(b.ack(&lease).is_empty());
+        assert!(b.ack(&lease, at(0)).is_empty());
         assert_eq!((b.stats(), b.deadline(at(30))), (Stats::default(), None));
 
         for (id, wait) in [("a", 0), ("b", 0), ("c", 9), ("d", 0)] {
@@ -477,7 +551,7 @@ mod tests {
             b.enqueue(&e, Now::default());
         }
         for id in ["b", "c", "a", "nobody"] {
-            b.remove(id);
+            b.remove(id, at(0));
         }
         assert_eq!(b.dequeue(Now::default()).map(|l| l.id), Some("d".into()));
         assert_eq!(b.stats(), Stats { unacked: 1, ..Stats::default() });

@@ -5,12 +5,10 @@
 //! From that follow evaluations, which let the scheduler take the next step, and the end of a
 //! deployment that goes wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::api::{Deployment, DeploymentState, DesiredTransition, Evaluation, status};
 use crate::command::{Command, DeploymentUpdate};
 use crate::sched;
-use crate::stdx::{Entropy, Now, uuid};
+use crate::stdx::{BTreeMap, BTreeSet, Entropy, Now, uuid};
 use crate::store::{Reader, StoreError, Table, Touched, keys};
 
 /// Evaluations of deployments whose allocations changed are gathered for this long, in

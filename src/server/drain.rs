@@ -4,15 +4,14 @@
 //! batch work is left to end, system jobs go last. At the deadline all that is left goes at once.
 //! The strategy lies in the state, so another leader or a restart goes on where this one was.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::stdx::ordered::Entry;
 
 use crate::api::{
     DesiredTransition, DrainMetadata, DrainStrategy, Evaluation, Job, Node, NodeEvent, status,
 };
 use crate::command::Command;
 use crate::stdx::json::{self, Time};
-use crate::stdx::{Entropy, Now, uuid};
+use crate::stdx::{BTreeMap, BTreeSet, Entropy, Now, uuid};
 use crate::store::rows::{AllocHead, JobKind};
 use crate::store::{Reader, Row, StoreError, Table, keys, splice};
 

@@ -21,7 +21,20 @@ pub struct Ring {
     first: u64,
     bytes: usize,
     batches_max: usize,
+    /// What is known of those who want the same, the last ones who asked.
+    idle: VecDeque<Idle>,
 }
+
+/// Nothing between two numbers of batches is wanted by a part of the subscribers.
+#[derive(Debug)]
+struct Idle {
+    part: Part,
+    from: u64,
+    to: u64,
+}
+
+/// Parts of subscribers that are remembered.
+const IDLE_MAX: usize = 32;
 
 #[derive(Debug)]
 struct Batch {
@@ -38,6 +51,8 @@ enum Form {
         all: Vec<Event>,
         /// The line for those who want all.
         whole: Rc<[u8]>,
+        /// The line for the last who wanted a part: who asks next mostly asks the same.
+        part: Option<(Part, Rc<[u8]>)>,
     },
 }
 
@@ -49,6 +64,30 @@ struct Event {
     namespace: Box<[u8]>,
     filter_keys: Vec<Box<[u8]>>,
     text: Box<[u8]>,
+}
+
+/// Whose line a part is: everyone's with these topics, this namespace and these rights.
+#[derive(Debug)]
+struct Part {
+    topics: Vec<(String, Vec<u8>)>,
+    namespace: Option<Vec<u8>>,
+    acl: Option<Rc<Acl>>,
+}
+
+impl Part {
+    fn of(s: &Subscriber) -> Self {
+        let (topics, namespace) = (s.topics.clone(), s.namespace.clone());
+        Self { topics, namespace, acl: s.acl.clone() }
+    }
+
+    fn is_for(&self, s: &Subscriber) -> bool {
+        let same = match (&self.acl, &s.acl) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Rc::ptr_eq(a, b),
+            _ => false,
+        };
+        same && self.namespace == s.namespace && self.topics == s.topics
+    }
 }
 
 /// One subscriber.
@@ -76,22 +115,58 @@ pub enum Next {
 impl Ring {
     /// Keeps so many changes.
     pub fn new(batches_max: usize) -> Self {
-        Self { batches: VecDeque::new(), first: 0, bytes: 0, batches_max }
+        let (batches, idle) = (VecDeque::new(), VecDeque::new());
+        Self { batches, first: 0, bytes: 0, batches_max, idle }
     }
 
-    /// Takes new changes.
-    pub fn push(&mut self, changes: Vec<Change>) {
+    /// Takes new changes. While readers are behind who shall hear of all, more than the number are
+    /// kept; never more than the bytes.
+    pub fn push(&mut self, changes: Vec<Change>, behind: bool) {
         for change in changes {
             let bytes = change.rows.iter().map(|r| r.json.len() + ROW_BYTES).sum();
             self.bytes += bytes;
             let form = Form::Rows(change.rows);
             self.batches.push_back(Batch { index: change.index, bytes, form });
-            while self.batches.len() > self.batches_max || self.bytes > EVENT_BYTES_MAX {
+            let most = if behind { usize::MAX } else { self.batches_max };
+            while self.batches.len() > most || self.bytes > EVENT_BYTES_MAX {
                 let Some(old) = self.batches.pop_front() else { break };
                 self.bytes -= old.bytes;
                 self.first += 1;
             }
         }
+    }
+
+    /// Whether there may be more for a subscriber.
+    pub fn has_more(&self, s: &Subscriber) -> bool {
+        s.next < self.end()
+    }
+
+    /// Where a subscriber may go on, by what others who want the same have found.
+    fn skip(&mut self, s: &mut Subscriber) {
+        for idle in self.idle.iter().filter(|i| (i.from..i.to).contains(&s.next)) {
+            if idle.part.is_for(s) {
+                s.next = idle.to;
+                return;
+            }
+        }
+    }
+
+    /// A subscriber found nothing between two batches.
+    fn learn(&mut self, s: &Subscriber, from: u64, to: u64) {
+        if from == to {
+            return;
+        }
+        if let Some(idle) = self.idle.iter_mut().find(|i| i.part.is_for(s)) {
+            if !(idle.from..=idle.to).contains(&from) {
+                idle.from = from;
+            }
+            idle.to = to;
+            return;
+        }
+        if self.idle.len() == IDLE_MAX {
+            self.idle.pop_front();
+        }
+        self.idle.push_back(Idle { part: Part::of(s), from, to });
     }
 
     fn end(&self) -> u64 {
@@ -107,7 +182,9 @@ impl Ring {
         index: u64,
     ) -> Subscriber {
         let before = self.batches.iter().take_while(|b| b.index < index).count();
-        let at = before.min(self.batches.len().saturating_sub(1));
+        // What is kept for those who are behind is not for who comes new.
+        let oldest = self.batches.len().saturating_sub(self.batches_max);
+        let at = before.max(oldest).min(self.batches.len().saturating_sub(1));
         let key = |k: &str| if k == ANY { ANY.into() } else { json::encode(&k) };
         Subscriber {
             topics: topics.iter().map(|(t, k)| (t.clone(), key(k))).collect(),
@@ -119,15 +196,19 @@ impl Ring {
 
     /// The next line for a subscriber, who moves on.
     pub fn next(&mut self, s: &mut Subscriber) -> Next {
+        self.skip(s);
+        let from = s.next;
         while s.next < self.end() {
             let Some(at) = s.next.checked_sub(self.first) else { return Next::Cut };
             let at = usize::try_from(at).unwrap_or(usize::MAX);
             let Some(batch) = self.batches.get_mut(at) else { return Next::Idle };
             s.next += 1;
             if let Some(line) = batch.line(s) {
+                self.learn(s, from, s.next - 1);
                 return Next::Line(line);
             }
         }
+        self.learn(s, from, s.next);
         Next::Idle
     }
 }
@@ -139,14 +220,20 @@ impl Batch {
             let rows = std::mem::take(rows);
             let all: Vec<Event> = rows.into_iter().filter_map(|r| print(r, index)).collect();
             let whole = line(all.iter(), index);
-            self.form = Form::Events { all, whole };
+            self.form = Form::Events { all, whole, part: None };
         }
-        let Form::Events { all, whole } = &self.form else { return None };
-        match all.iter().filter(|e| s.wants(e)).count() {
-            0 => None,
-            n if n == all.len() => Some(Rc::clone(whole)),
-            _ => Some(line(all.iter().filter(|e| s.wants(e)), index)),
+        let Form::Events { all, whole, part } = &mut self.form else { return None };
+        if let Some((_, line)) = part.as_ref().filter(|(part, _)| part.is_for(s)) {
+            return (!line.is_empty()).then(|| Rc::clone(line));
         }
+        let wanted: Vec<&Event> = all.iter().filter(|e| s.wants(e)).collect();
+        let text = match wanted.len() {
+            0 => Rc::default(),
+            n if n == all.len() => Rc::clone(whole),
+            _ => line(wanted.into_iter(), index),
+        };
+        *part = Some((Part::of(s), Rc::clone(&text)));
+        (!text.is_empty()).then_some(text)
     }
 }
 
@@ -238,6 +325,7 @@ fn shape(table: Table) -> Option<(&'static str, &'static str, &'static [&'static
         Table::Role => ("ACLRole", "ID", &["Name"]),
         Table::AuthMethod => ("ACLAuthMethod", "Name", &[]),
         Table::BindingRule => ("ACLBindingRule", "ID", &["AuthMethod"]),
+        Table::Volume => ("HostVolume", "ID", &["ID", "Name", "PluginID"]),
         _ => return None,
     })
 }
@@ -260,7 +348,7 @@ pub fn redacted(mut method: AclAuthMethod) -> AclAuthMethod {
 }
 
 fn print(row: ChangedRow, index: u64) -> Option<Event> {
-    let (topic, key, filters) = shape(row.table)?;
+    let (topic, mut key, filters) = shape(row.table)?;
     let mut object = row.json.into_vec();
     let mut payload: &[u8] = topic.as_bytes();
     let mut flags = String::new();
@@ -278,6 +366,13 @@ fn print(row: ChangedRow, index: u64) -> Option<Event> {
         Table::AuthMethod => {
             object = json::encode(&redacted(json::decode(&object).ok()?));
             payload = b"AuthMethod";
+        }
+        Table::Volume => {
+            payload = b"Volume";
+            // As the reference: found by its further keys alone.
+            if row.deleted {
+                key = "";
+            }
         }
         Table::Job if row.deleted => flags = "\"Deleted\":true,".to_owned(),
         _ => {}
@@ -362,15 +457,18 @@ mod tests {
             deleted,
             json: json.into(),
         };
-        ring.push(vec![change(
-            7,
-            vec![
-                row(Table::Eval, eval, false),
-                row(Table::Variable, variable.as_bytes(), true),
-                row(Table::Job, br#"{"ID":"web","Namespace":"n"}"#, true),
-                row(Table::Node, br#"{"ID":"d"}"#, false),
-            ],
-        )]);
+        ring.push(
+            vec![change(
+                7,
+                vec![
+                    row(Table::Eval, eval, false),
+                    row(Table::Variable, variable.as_bytes(), true),
+                    row(Table::Job, br#"{"ID":"web","Namespace":"n"}"#, true),
+                    row(Table::Node, br#"{"ID":"d"}"#, false),
+                ],
+            )],
+            false,
+        );
         let mut s = ring.subscribe(&topics(&[("*", "*")]), "*", 0);
         let lines = read(&mut ring, &mut s);
         assert_eq!(lines.len(), 1);
@@ -403,12 +501,15 @@ mod tests {
                 .into(),
             ..job("", "")
         };
-        ring.push(vec![
-            change(1, vec![job("web", "default")]),
-            change(2, vec![job("web", "other")]),
-            change(3, vec![node]),
-            change(4, vec![job("db", "default"), service]),
-        ]);
+        ring.push(
+            vec![
+                change(1, vec![job("web", "default")]),
+                change(2, vec![job("web", "other")]),
+                change(3, vec![node]),
+                change(4, vec![job("db", "default"), service]),
+            ],
+            false,
+        );
         for (asked, namespace, found) in [
             (&[("*", "*")][..], "*", &["1", "2", "3", "4"][..]),
             (&[("*", "*")], "default", &["1", "3", "4"]),
@@ -431,7 +532,7 @@ mod tests {
         let all = topics(&[("*", "*")]);
         let mut early = ring.subscribe(&all, "*", 0);
         assert_eq!(ring.next(&mut early), Next::Idle);
-        ring.push((1..=3).map(|i| change(i * 10, vec![job("a", "n")])).collect());
+        ring.push((1..=3).map(|i| change(i * 10, vec![job("a", "n")])).collect(), false);
         let mut slow = early.clone();
         assert_eq!(read(&mut ring, &mut early).len(), 3);
         for (from, found) in
@@ -439,13 +540,20 @@ mod tests {
         {
             assert_eq!(indexes(&mut ring, &[("*", "*")], "*", from), found, "{from}");
         }
-        ring.push(vec![change(40, vec![job("a", "n")])]);
+        ring.push(vec![change(40, vec![job("a", "n")])], false);
         assert_eq!(ring.next(&mut slow), Next::Cut);
         assert_eq!(read(&mut ring, &mut early).len(), 1);
+        // While some are behind more is kept for them, and not for who comes new.
+        let mut slow = early.clone();
+        ring.push((5..=9).map(|i| change(i * 10, vec![job("a", "n")])).collect(), true);
+        assert_eq!(indexes(&mut ring, &[("*", "*")], "*", 0), ["70", "80", "90"]);
+        assert_eq!(read(&mut ring, &mut slow).len(), 5);
+        ring.push(vec![change(100, vec![job("a", "n")])], false);
+        assert_eq!(ring.batches.len(), 3);
         // The bytes are bounded too.
         let big = format!("{{\"ID\":\"{}\"}}", "x".repeat(EVENT_BYTES_MAX / 2));
         let row = ChangedRow { json: big.into_bytes().into(), ..job("", "") };
-        ring.push((5..8).map(|i| change(i * 10, vec![row.clone()])).collect());
+        ring.push((15..18).map(|i| change(i * 10, vec![row.clone()])).collect(), true);
         assert_eq!(ring.batches.len(), 1);
     }
 }

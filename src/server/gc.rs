@@ -5,12 +5,10 @@
 //! step found, and takes the next one when that is applied. Jobs go first and nodes last, because a
 //! node can only go when nothing is left of what ran on it.
 
-use std::collections::BTreeMap;
-
 use crate::api::{AclToken, Evaluation, OneTimeToken, status};
 use crate::command::Command;
 use crate::server::keyring::key_in_use;
-use crate::stdx::json;
+use crate::stdx::{BTreeMap, json};
 use crate::store::rows::{AllocHead, Client, Desired, JobKind, JobStatus, NodeStatus};
 use crate::store::{KEYRING, Reader, Row, StoreError, Table, keys, splice};
 
@@ -385,7 +383,7 @@ fn root_key(pass: &mut Pass<'_>, key: &[u8], _: &Row<'_>) -> Result<(), StoreErr
     let Some(own) = own.filter(|k| k.meta.state == status::KEY_INACTIVE && replaced) else {
         return Ok(());
     };
-    if !key_in_use(pass.reader, &own.meta.key_id)? {
+    if !key_in_use(pass.reader, &own.meta.key_id, pass.wall_ns)? {
         pass.found.keys.push(own.meta.key_id.clone());
     }
     Ok(())

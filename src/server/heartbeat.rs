@@ -1,7 +1,8 @@
 //! When each node must have been heard again.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+use crate::stdx::{BTreeMap, BTreeSet};
 
 const SECOND: u64 = 1_000_000_000;
 /// A deadline that is noticed this late was not watched.

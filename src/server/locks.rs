@@ -3,11 +3,10 @@
 //! A lock is held for its TTL from the last word of its holder. After that it stays for its delay,
 //! in which nobody can take or renew it, and then it is released in the state.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::api::VariableLock;
-use crate::stdx::duration;
+use crate::stdx::{BTreeMap, BTreeSet, duration};
 
 /// What is given where a text is no duration.
 const DEFAULT_NS: u64 = 15_000_000_000;

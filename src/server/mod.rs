@@ -8,31 +8,40 @@ pub mod drain;
 pub mod events;
 pub mod gc;
 pub mod heartbeat;
+pub mod identity;
+pub mod introduction;
 pub mod keyring;
 pub mod locks;
+mod making;
 mod node_evals;
 pub mod periodic;
 mod reports;
+pub mod rsa;
 mod standing;
 mod view;
+mod volumes;
+pub mod workers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use deploy::evaluation as deployment_eval;
 pub use keyring::first_key;
 pub use node_evals::node_evals;
 pub use reports::client_update_evals;
+pub use volumes::place_volume;
+pub use workers::Workers;
 
 use crate::api::{Allocation, Evaluation, Job, NodeEvent, VariableLock, status};
 use crate::command::{Applied, Command, Plan};
 use crate::sched::{Fleet, Seed, schedule};
 use crate::stdx::json::{self, Time};
+use crate::stdx::meter::Span;
 use crate::stdx::zone::Zones;
-use crate::stdx::{Entropy, Now, uuid};
+use crate::stdx::{BTreeMap, Entropy, Now, uuid};
 use crate::store::{Reader, Row, StoreError, Table, Touched, keys, splice};
 use blocked::Blocked;
-use broker::{Broker, Lease};
+use broker::{Broker, Lease, Times};
 use deploy::Deployments;
 use drain::Drains;
 use gc::{Collection, Progress, Thresholds};
@@ -51,6 +60,7 @@ pub struct Config {
     pub gc_interval_ns: u64,
     /// For the times of periodic jobs.
     pub zones: Zones,
+    pub workers: Workers,
 }
 
 /// An evaluation that is being worked on.
@@ -59,6 +69,8 @@ struct Run {
     /// Plans that met a conflict in a row; one of which a part was done begins a new row.
     conflicts: u32,
     kind: String,
+    /// When its plan was proposed, monotonic nanoseconds.
+    sent_ns: u64,
 }
 
 /// A command with the evaluation whose plan it is, if it is one.
@@ -74,6 +86,8 @@ pub struct Server {
     deployments: Deployments,
     standing: Standing,
     runs: BTreeMap<String, Run>,
+    /// From proposing a plan to its outcome, nanoseconds.
+    submit: Span,
     /// Evaluations whose plan met a conflict: they run again on the newest state.
     again: VecDeque<String>,
     /// Superfluous evaluations, to be stored as canceled.
@@ -91,8 +105,10 @@ pub struct Server {
 
 impl Server {
     pub fn new(config: Config) -> Self {
+        let mut broker = Broker::new();
+        broker.leave(config.workers.left);
         Self {
-            broker: Broker::new(),
+            broker,
             blocked: Blocked::new(),
             launcher: Launcher::new(config.zones),
             heartbeats: Heartbeats::new(config.heartbeat),
@@ -101,6 +117,7 @@ impl Server {
             deployments: Deployments::default(),
             standing: Standing::default(),
             runs: BTreeMap::new(),
+            submit: Span::default(),
             again: VecDeque::new(),
             cancel: Vec::new(),
             collection: None,
@@ -129,11 +146,22 @@ impl Server {
     /// Whether there is work that waits for nothing.
     pub fn has_work(&self) -> bool {
         self.leading
-            && (self.broker.has_ready()
+            && (self.has_turn()
                 || !self.again.is_empty()
                 || !self.cancel.is_empty()
                 || self.deployments.has_work()
                 || self.collection.is_some())
+    }
+
+    /// Whether a worker may take an evaluation, and there is one.
+    fn has_turn(&self) -> bool {
+        self.runs.len() < self.config.workers.runs_max() && self.broker.has_ready()
+    }
+
+    /// From now on these take evaluations; what is under way goes on.
+    pub fn set_workers(&mut self, workers: Workers) {
+        self.config.workers = workers;
+        self.broker.leave(workers.left);
     }
 
     /// Collects everything that is over, however short ago.
@@ -174,7 +202,7 @@ impl Server {
             let (key, row) = pair?;
             self.locks.note(key, lock_of(&row).as_ref(), now.mono_ns);
         }
-        self.keys.touched(reader, Table::Operator.bit())?;
+        self.keys.lead(now, reader)?;
         self.launcher.lead(now, reader)?;
         self.broker.pause(reader.scheduler_config()?.pause_eval_broker);
         self.deployments.lead(now, reader)
@@ -188,6 +216,30 @@ impl Server {
     /// The holder of a variable's lock was heard; false where it holds it no longer.
     pub fn renew_lock(&mut self, key: &[u8], id: &str, now: Now) -> bool {
         self.locks.renew(key, id, now.mono_ns)
+    }
+
+    /// Works on the RSA key that is being made, if there is one; once in a turn of the loop.
+    pub fn make_keys(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.keys.making.step(now, entropy);
+    }
+
+    /// A new RSA key where one is there; else it is made now, in the next turns.
+    pub fn take_key(&mut self) -> Option<rsa::Pair> {
+        let made = self.keys.making.take();
+        if made.is_none() {
+            self.keys.making.press();
+        }
+        made
+    }
+
+    /// Somebody waits for the RSA half of a root key.
+    pub fn press_keys(&mut self) {
+        self.keys.press();
+    }
+
+    /// Whether somebody waits for a key that is being made.
+    pub fn makes_keys(&self) -> bool {
+        self.keys.making.is_pressing()
     }
 
     fn take_in(&mut self, eval: &Evaluation, now: Now) {
@@ -216,7 +268,7 @@ impl Server {
         self.reaping = false;
         for id in &touched.evals_done {
             self.blocked.remove(id);
-            self.broker.remove(id);
+            self.broker.remove(id, now);
         }
         for eval in &touched.evals {
             self.take_in(eval, now);
@@ -296,6 +348,7 @@ impl Server {
         self.housekeeping(now, reader, entropy, out)?;
         let (id, fresh) = match self.again.pop_front() {
             Some(id) => (id, None),
+            None if !self.has_turn() => return Ok(false),
             None => match self.broker.dequeue(now) {
                 Some(lease) => (lease.id.to_string(), Some(lease)),
                 None => return Ok(false),
@@ -304,15 +357,19 @@ impl Server {
         let Some(eval) = reader.eval(&id)?.filter(is_live) else {
             // It ended while it waited.
             if let Some(lease) = fresh {
-                self.cancel.extend(self.broker.ack(&lease));
+                self.cancel.extend(self.broker.ack(&lease, now));
             } else if let Some(run) = self.runs.remove(&id) {
-                self.cancel.extend(self.broker.ack(&run.lease));
+                self.cancel.extend(self.broker.ack(&run.lease, now));
             }
             return Ok(self.has_work());
         };
-        if let Some(lease) = fresh {
-            let run = Run { lease, conflicts: 0, kind: eval.kind.clone() };
-            self.runs.insert(id.clone(), run);
+        match (fresh, self.runs.get_mut(&id)) {
+            (Some(lease), _) => {
+                let (kind, sent_ns) = (eval.kind.clone(), now.mono_ns);
+                self.runs.insert(id.clone(), Run { lease, conflicts: 0, kind, sent_ns });
+            }
+            (None, Some(run)) => run.sent_ns = now.mono_ns,
+            (None, None) => {}
         }
         let plan = {
             let view = StateView::new(reader, &mut self.standing)?;
@@ -430,6 +487,7 @@ impl Server {
         result: &Applied,
     ) -> Result<Option<Command>, StoreError> {
         let Some(run) = self.runs.get_mut(id) else { return Ok(None) };
+        self.submit.note(now.mono_ns.saturating_sub(run.sent_ns) as f64, 1);
         let refused = matches!(result, Applied::Plan { refused, .. } if !refused.is_empty());
         if refused {
             if matches!(result, Applied::Plan { progress: true, .. }) {
@@ -443,7 +501,7 @@ impl Server {
             }
         }
         let Some(run) = self.runs.remove(id) else { return Ok(None) };
-        self.cancel.extend(self.broker.ack(&run.lease));
+        self.cancel.extend(self.broker.ack(&run.lease, now));
         if !refused {
             return Ok(None);
         }
@@ -451,8 +509,14 @@ impl Server {
         Ok(Some(Command::EvalUpsert { evals: given_up(eval, now.wall_ns, entropy) }))
     }
 
+    /// How long evaluations and plans took since the last call, in nanoseconds, by [`TIMES`].
+    pub fn take_times(&mut self) -> [Span; TIMES.len()] {
+        let Times { wait, process, response } = std::mem::take(&mut self.broker.times);
+        [wait, process, response, std::mem::take(&mut self.submit)]
+    }
+
     /// Sizes of the queues of a leader, by the reference's names.
-    pub fn figures(&self) -> [(&'static str, usize); 10] {
+    pub fn figures(&self) -> [(&'static str, usize); 11] {
         let broker = self.broker.stats();
         let (held, over) = self.locks.counts();
         [
@@ -463,6 +527,7 @@ impl Server {
             ("nomad.nomad.broker.total_cancelable", self.cancel.len()),
             ("nomad.nomad.blocked_evals.total_blocked", self.blocked.len()),
             ("nomad.nomad.blocked_evals.total_escaped", self.blocked.escaped()),
+            ("nomad.nomad.plan.queue_depth", self.runs.len()),
             ("nomad.nomad.heartbeat.active", self.heartbeats.active()),
             ("nomad.variables.locks.ttl_timer.num", held),
             ("nomad.variables.locks.delay_timer.num", over),
@@ -476,6 +541,14 @@ impl Server {
         }
     }
 }
+
+/// What [`Server::take_times`] tells. Source: the API.
+pub const TIMES: [&str; 4] = [
+    "nomad.nomad.broker.wait_time",
+    "nomad.nomad.broker.process_time",
+    "nomad.nomad.broker.response_time",
+    "nomad.nomad.plan.submit",
+];
 
 /// The lock that a variable's row holds.
 fn lock_of(row: &Row<'_>) -> Option<VariableLock> {

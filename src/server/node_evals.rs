@@ -1,9 +1,7 @@
 //! Which jobs must be looked at again when a node changes.
 
-use std::collections::BTreeMap;
-
 use crate::api::{Evaluation, Job, status};
-use crate::stdx::{Entropy, uuid};
+use crate::stdx::{BTreeMap, Entropy, uuid};
 use crate::store::rows::JobKind;
 use crate::store::{Reader, StoreError, Table, keys};
 

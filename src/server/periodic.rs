@@ -5,15 +5,13 @@
 //! launch is in the state. A clock that is set back is noticed; a time that never comes costs
 //! nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::Proposed;
 use crate::api::{Evaluation, Job, status};
 use crate::command::Command;
 use crate::jobspec::cron::{self, Cron};
 use crate::limits::{PERIODIC_CHECK_NS, PERIODIC_LATE_S, PERIODIC_RETRY_S};
 use crate::stdx::zone::Zones;
-use crate::stdx::{Entropy, Now, uuid};
+use crate::stdx::{BTreeMap, BTreeSet, Entropy, Now, uuid};
 use crate::store::{Reader, Row, StoreError, Table, keys};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -126,7 +124,9 @@ impl Launcher {
         if clock < self.seen {
             let all: Vec<Box<[u8]>> = self.timers.keys().cloned().collect();
             for key in all {
-                self.timers.entry(key.clone()).and_modify(|t| t.settled = t.settled.min(clock));
+                if let Some(timer) = self.timers.get_mut(&key) {
+                    timer.settled = timer.settled.min(clock);
+                }
                 self.arm(now, reader, &key)?;
             }
         }

@@ -1,10 +1,8 @@
 //! What follows from the reports of nodes.
 
-use std::collections::BTreeMap;
-
 use crate::api::{Evaluation, status};
 use crate::command::AllocClientState;
-use crate::stdx::{Entropy, uuid};
+use crate::stdx::{BTreeMap, Entropy, uuid};
 use crate::store::rows::{Client, Desired};
 use crate::store::{Reader, StoreError, Table, keys};
 

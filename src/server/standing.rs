@@ -1,13 +1,13 @@
 //! What stands on the nodes, kept from one evaluation to the next: the state's columns, and the
 //! same with the plans on top that are proposed but not yet applied.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::{Allocation, Node};
 use crate::command::Plan;
 use crate::sched::Fleet;
 use crate::sched::fit;
+use crate::stdx::BTreeMap;
 use crate::store::rows::AllocHead;
 use crate::store::{Reader, RoomMove, StoreError, Table, Touched, keys};
 

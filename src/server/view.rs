@@ -2,11 +2,13 @@
 //! not yet applied.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::api::{Allocation, Deployment, Job, Node, SchedulerConfiguration};
+use crate::api::{
+    Allocation, Deployment, HostVolume, HostVolumeClaim, Job, Node, SchedulerConfiguration,
+};
 use crate::sched::{Fleet, View};
+use crate::stdx::BTreeMap;
 use crate::store::{Reader, StoreError};
 
 use super::standing::Standing;
@@ -127,6 +129,20 @@ impl View for StateView<'_> {
         let versions = self.sound(self.reader.job_versions(&job.namespace, &job.id));
         let older = versions.into_iter().filter(|v| v.version < job.version && !v.stop);
         older.into_iter().find(|v| v.stable || promoted(v.version)).map(Rc::new)
+    }
+
+    fn host_volumes(&self, namespace: &str) -> Vec<HostVolume> {
+        self.sound(self.reader.host_volumes(namespace))
+    }
+
+    fn volume_claims(&self, namespace: &str, job: &str) -> Vec<HostVolumeClaim> {
+        let mut claims = self.sound(self.reader.volume_claims(namespace));
+        claims.retain(|c| c.job_id == job);
+        claims
+    }
+
+    fn volume_writers(&self, volume: &HostVolume) -> Vec<String> {
+        self.sound(self.reader.volume_writers(volume))
     }
 
     fn config(&self) -> SchedulerConfiguration {

@@ -2,7 +2,6 @@
 //! scheduled, plans applied, until nothing is left to do. Nodes are rows; what they would report is
 //! written for them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -16,7 +15,7 @@ use crate::os::fs;
 use crate::sched::Fleet;
 use crate::server::{self, Proposed, Server};
 use crate::stdx::json::Time;
-use crate::stdx::{Entropy, Now, uuid};
+use crate::stdx::{BTreeMap, Entropy, Now, uuid};
 use crate::store::{Options, Reader, Store, StoreError, Table, Touched, keys};
 
 /// Evaluations that one commit takes the plans of, unless they are large.
@@ -91,9 +90,7 @@ impl Cluster {
         let mut own = [0; 16];
         crate::os::entropy::System::new().fill(&mut own);
         let dir = std::env::temp_dir().join(format!("vardo-simulate-{}", uuid::from_bytes(&own)));
-        let map_bytes = usize::try_from(64u64 << 30).unwrap_or(1 << 30);
-        let options =
-            Options { allocate: fs::allocate, map_bytes, sync: false, ..Options::default() };
+        let options = Options { allocate: fs::allocate, sync: false, ..Options::default() };
         let store = Store::open(&dir, options)?;
         Ok(Self {
             store,
@@ -151,6 +148,9 @@ impl Cluster {
     pub(super) fn submit(&mut self, mut job: Job) -> Result<(), Fault> {
         let wall_ns = self.now.wall_ns;
         job.submit_time = wall_ns;
+        for policy in job.task_groups.iter_mut().filter_map(|g| g.scaling.as_mut()) {
+            policy.id = uuid::new(&mut self.chance);
+        }
         let eval = Evaluation {
             id: uuid::new(&mut self.chance),
             namespace: job.namespace.clone(),
@@ -186,12 +186,7 @@ impl Cluster {
 
     /// One turn: everything becomes one transaction, and the server learns of it.
     fn commit(&mut self, proposed: &[Proposed]) -> Result<(), Fault> {
-        let (applied, touched) = loop {
-            match self.write(proposed) {
-                Err(StoreError::MapFull) => drop(self.store.grow()?),
-                other => break other?,
-            }
-        };
+        let (applied, touched) = self.write(proposed)?;
         self.index += applied.len() as u64;
         let snap = self.store.snap()?;
         self.server.touched(self.now, snap.reader(), &touched)?;

@@ -9,7 +9,6 @@ mod picture;
 mod report;
 mod shape;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use picture::svg;
@@ -19,6 +18,7 @@ pub use shape::{Shape, fill, without};
 use crate::api::{AllocMetric, Job, Namespace, Node, SchedulerConfiguration, status};
 use crate::jobspec::{self, AdmitCtx};
 use crate::os::clock;
+use crate::stdx::BTreeMap;
 use crate::stdx::zone::Zones;
 use cluster::{Cluster, Fault};
 

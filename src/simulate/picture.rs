@@ -1,7 +1,8 @@
 //! The packing of a fleet as a picture: a tile per node, darker the fuller it is.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use crate::stdx::BTreeMap;
 
 use super::report::{Line, Report};
 

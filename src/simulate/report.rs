@@ -1,6 +1,5 @@
 //! What came of a simulation, as text for people and as JSON for machines.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::cluster::{Cluster, Fault};
@@ -8,7 +7,7 @@ use super::{Asked, GroupId, Tallies, Tally};
 use crate::api::{AllocMetric, Job};
 use crate::sched::Fleet;
 use crate::sched::fit::{Capacity, Usage};
-use crate::stdx::json;
+use crate::stdx::{BTreeMap, BTreeSet, json};
 
 /// Rows of a table that are shown unless all are asked for.
 const ROWS: usize = 30;

@@ -4,7 +4,7 @@ use crate::api::{
     Allocation, DriverInfo, NetworkResource, Node, NodeNetworkAddress, NodeNetworkResource,
     NodeResources, status,
 };
-use crate::client::fingerprint::computed_class;
+use crate::client::fingerprint::{common_attributes, computed_class};
 use crate::sched::fit;
 use crate::stdx::uuid;
 
@@ -66,8 +66,8 @@ pub fn without(mut node: Node, allocs: &[Allocation]) -> Node {
     node
 }
 
-/// Makes nodes complete: ready, with an id, an address and, where they name no drivers, with all
-/// of `drivers`. Returns them in the order of their ids.
+/// Makes nodes complete: ready, with an id, an address, what every node says of itself and, where
+/// they name no drivers, with all of `drivers`. Returns them in the order of their ids.
 ///
 /// # Errors
 /// A sentence, where two nodes have one id.
@@ -90,6 +90,11 @@ pub fn fill(mut nodes: Vec<Node>, drivers: &[String]) -> Result<Vec<Node>, Strin
         ] {
             if field.is_empty() {
                 *field = default;
+            }
+        }
+        for (name, value) in common_attributes() {
+            if !node.attributes.contains_key(&name) {
+                node.attributes.insert(name, value);
             }
         }
         if node.drivers.is_empty() {

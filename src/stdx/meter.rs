@@ -27,12 +27,24 @@ impl Span {
         ((n * self.squares - self.sum * self.sum).max(0.0) / (n * (n - 1.0))).sqrt()
     }
 
-    fn note(&mut self, value: f64, times: u64) {
-        self.least = if self.count == 0 { value } else { self.least.min(value) };
-        self.most = if self.count == 0 { value } else { self.most.max(value) };
-        self.count += times;
-        self.sum += value * times as f64;
-        self.squares += value * value * times as f64;
+    /// Notes a value, so many times (at least once).
+    pub fn note(&mut self, value: f64, times: u64) {
+        self.add(&Self {
+            count: times,
+            sum: value * times as f64,
+            squares: value * value * times as f64,
+            least: value,
+            most: value,
+        });
+    }
+
+    /// Adds what was noted elsewhere.
+    fn add(&mut self, other: &Self) {
+        self.least = if self.count == 0 { other.least } else { self.least.min(other.least) };
+        self.most = if self.count == 0 { other.most } else { self.most.max(other.most) };
+        self.count += other.count;
+        self.sum += other.sum;
+        self.squares += other.squares;
     }
 }
 
@@ -49,16 +61,25 @@ impl Series {
     /// Notes a value, so many times. `interval`: the number of the present one; never goes back,
     /// unless the clock does.
     pub fn note(&mut self, interval: i64, value: f64, times: u64) {
-        if times == 0 {
+        let mut span = Span::default();
+        if times > 0 {
+            span.note(value, times);
+        }
+        self.add(interval, &span);
+    }
+
+    /// Notes what was noted elsewhere meanwhile.
+    pub fn add(&mut self, interval: i64, span: &Span) {
+        if span.count == 0 {
             return;
         }
-        self.count += times;
-        self.sum += value * times as f64;
+        self.count += span.count;
+        self.sum += span.sum;
         let [now, last] = &mut self.spans;
         if now.0 != interval {
             *last = std::mem::replace(now, (interval, Span::default()));
         }
-        now.1.note(value, times);
+        now.1.add(span);
     }
 
     /// What was noted in an interval: the present one, or the one before it.

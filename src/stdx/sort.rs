@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn later_items_replace_equal_ones() {
-        let map: std::collections::BTreeMap<u8, u8> = gather([(1, 2), (0, 3), (1, 4)]);
+        let map: crate::stdx::BTreeMap<u8, u8> = gather([(1, 2), (0, 3), (1, 4)]);
         assert_eq!(map.into_iter().collect::<Vec<_>>(), [(0, 3), (1, 4)]);
     }
 }

@@ -1,16 +1,19 @@
 //! One transaction that changes the store.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
 
-use heed::{PutFlags, RwTxn};
+use heed::RwTxn;
 use serde::Serialize;
 
 use super::changes::{Change, Recorder};
-use super::reader::note_key;
+use super::digest::Sums;
+use super::install::{IX, STUB, Sets};
+use super::reader::{fits, note_key};
 use super::rows::{AllocHead, RowHead};
 use super::schema::{Dbs, Indexes};
 use super::{Reader, StoreError, Table};
 use crate::api::Evaluation;
+use crate::stdx::BTreeSet;
 use crate::stdx::json::{Printed, encode_edited};
 
 /// An allocation took, changed or gave back room on its node. `None`: it holds nothing there.
@@ -25,8 +28,10 @@ pub struct RoomMove {
 /// What a committed batch moved, for watchers, broker and client.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Touched {
-    /// The last applied entry.
+    /// The index of the state.
     pub index: u64,
+    /// The state is another one now: what was known of it does not count.
+    pub replaced: bool,
     /// Mask of [`Table::bit`]s.
     pub tables: u32,
     /// Rows that were written or removed, in that order, possibly more than once.
@@ -45,12 +50,20 @@ pub struct Touched {
     pub evals_done: Vec<String>,
     /// Where they are recorded: what each entry changed.
     pub changes: Vec<Change>,
+    /// Entries, and the sum of the state after each, to be compared with others.
+    pub marks: Vec<(u64, u64)>,
 }
 
 /// An open transaction. Dropping it undoes all.
 pub struct Batch<'s> {
     pub(super) txn: RwTxn<'s>,
+    /// The databases in force, and those that are not.
     pub(super) dbs: &'s Dbs,
+    pub(super) other: &'s Dbs,
+    /// Which these are, and which the store takes for them until this commits.
+    pub(super) sets: Sets,
+    pub(super) sums: Sums,
+    known: (&'s Cell<Sets>, &'s Cell<Sums>),
     pub(super) indexes: Indexes,
     moved: bool,
     pub(super) touched: Touched,
@@ -60,10 +73,19 @@ pub struct Batch<'s> {
 }
 
 impl<'s> Batch<'s> {
-    pub(super) fn new(txn: RwTxn<'s>, dbs: &'s Dbs, indexes: Indexes) -> Self {
+    pub(super) fn new(
+        txn: RwTxn<'s>,
+        (dbs, other): (&'s Dbs, &'s Dbs),
+        known: (&'s Cell<Sets>, &'s Cell<Sums>),
+        indexes: Indexes,
+    ) -> Self {
         Self {
             txn,
             dbs,
+            other,
+            sets: known.0.get(),
+            sums: known.1.get(),
+            known,
             indexes,
             moved: false,
             touched: Touched::default(),
@@ -95,8 +117,13 @@ impl<'s> Batch<'s> {
         if self.moved {
             self.dbs.meta.put(&mut self.txn, Indexes::KEY, &self.indexes.encode())?;
         }
+        if self.moved || self.sums != self.known.1.get() {
+            self.put_sums()?;
+        }
         self.txn.commit()?;
-        self.touched.index = self.indexes.applied;
+        self.known.0.set(self.sets);
+        self.known.1.set(self.sums);
+        self.touched.index = self.indexes.index();
         self.touched.changes = self.recorder.map(Recorder::finish).unwrap_or_default();
         Ok(self.touched)
     }
@@ -105,11 +132,18 @@ impl<'s> Batch<'s> {
     pub(super) fn replace_indexes(&mut self, indexes: Indexes) {
         self.indexes = indexes;
         self.moved = true;
+        self.touched.replaced = true;
         self.touched.tables = Table::ALL.iter().fold(0, |mask, t| mask | t.bit());
     }
 
     pub(super) fn put_meta(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         Ok(self.dbs.meta.put(&mut self.txn, key, value)?)
+    }
+
+    /// Says whether earlier programs may open the store.
+    pub(super) fn put_format(&mut self, second: bool) -> Result<(), StoreError> {
+        let format = if second { super::FORMAT_SECOND } else { super::FORMAT };
+        self.put_meta(super::FORMAT_KEY, format.as_bytes())
     }
 
     /// Stores a fact about this server itself (cluster id, consensus configuration).
@@ -194,7 +228,13 @@ impl<'s> Batch<'s> {
         key: &[u8],
         row: &[u8],
     ) -> Result<(), StoreError> {
-        self.dbs.table(table).put(&mut self.txn, key, row)?;
+        if !fits(key) {
+            // Requests without a name are refused before they come here. Should one not be: to
+            // fail would stop every server at this entry of the log, for ever.
+            log::error!("a row of {} without a name is not stored", table.name());
+            return Ok(());
+        }
+        self.change(table as u8, self.dbs.table(table), key, Some(row))?;
         if let Some(recorder) = &mut self.recorder {
             recorder.wrote(table, key, row);
         }
@@ -256,27 +296,30 @@ impl<'s> Batch<'s> {
 
     fn put_stub_row(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<(), StoreError> {
         if let Some(db) = self.dbs.stub(table) {
-            db.put(&mut self.txn, key, row)?;
+            self.change(table as u8 | STUB, db, key, Some(row))?;
         }
         Ok(())
     }
 
-    /// Removes a row and its stub. The table moves where there was one.
+    /// Removes a row and its stub. The table moves where there was one; false: there was none.
     pub(super) fn delete(
         &mut self,
         index: u64,
         table: Table,
         key: &[u8],
     ) -> Result<bool, StoreError> {
+        if !fits(key) {
+            return Ok(false);
+        }
         if let Some(db) = self.dbs.stub(table) {
-            db.delete(&mut self.txn, key)?;
+            self.change(table as u8 | STUB, db, key, None)?;
         }
         if let Some(recorder) = &mut self.recorder
             && let Some(row) = self.dbs.table(table).get(&self.txn, key)?
         {
             recorder.removed(table, key, row);
         }
-        let there = self.dbs.table(table).delete(&mut self.txn, key)?;
+        let there = self.change(table as u8, self.dbs.table(table), key, None)?;
         if there {
             self.touch(index, table, key);
         }
@@ -301,12 +344,11 @@ impl<'s> Batch<'s> {
     }
 
     pub(super) fn put_ix(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        Ok(self.dbs.ix.put_with_flags(&mut self.txn, PutFlags::empty(), key, value)?)
+        self.change(IX, self.dbs.ix, key, Some(value)).map(drop)
     }
 
     pub(super) fn del_ix(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        self.dbs.ix.delete(&mut self.txn, key)?;
-        Ok(())
+        self.change(IX, self.dbs.ix, key, None).map(drop)
     }
 
     /// Moves an index entry; nothing where old and new are the same.

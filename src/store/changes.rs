@@ -1,10 +1,9 @@
 //! What entries of the log changed, for those who follow the changes: the rows as each entry left
 //! them.
 
-use std::collections::BTreeMap;
-
 use super::{Row, Table};
 use crate::command::Command;
+use crate::stdx::BTreeMap;
 
 /// The rows that one entry wrote or removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +62,8 @@ impl Recorder {
 
     fn note(&mut self, table: Table, key: &[u8], row: &[u8], deleted: bool) {
         let kind = match (table, deleted) {
+            // One that is collected too.
+            (Table::Node, true) => "NodeDeregistration",
             (Table::Service, false) => "ServiceRegistration",
             (Table::Service, true) => "ServiceDeregistration",
             (Table::Token, false) => "ACLTokenUpserted",
@@ -75,6 +76,8 @@ impl Recorder {
             (Table::AuthMethod, true) => "ACLAuthMethodDeleted",
             (Table::BindingRule, false) => "ACLBindingRuleUpserted",
             (Table::BindingRule, true) => "ACLBindingRuleDeleted",
+            (Table::Volume, false) => "HostVolumeRegistered",
+            (Table::Volume, true) => "HostVolumeDeleted",
             _ => self.kind,
         };
         let Some(row) = Row::decode(row).filter(|_| told(table) && !kind.is_empty()) else {
@@ -109,7 +112,8 @@ fn told(table: Table) -> bool {
         | Table::Policy
         | Table::Role
         | Table::AuthMethod
-        | Table::BindingRule => true,
+        | Table::BindingRule
+        | Table::Volume => true,
         Table::JobVersion
         | Table::JobSummary
         | Table::JobSubmission
@@ -118,7 +122,7 @@ fn told(table: Table) -> bool {
         | Table::PeriodicLaunch
         | Table::ScalingEvent
         | Table::ScalingPolicy
-        | Table::Volume
+        | Table::VolumeClaim
         | Table::OneTimeToken => false,
     }
 }
@@ -126,8 +130,17 @@ fn told(table: Table) -> bool {
 /// What the API calls the changes that a command makes; empty: they are not told.
 fn kind(command: &Command) -> &'static str {
     match command {
-        Command::JobRegister { .. } => "JobRegistered",
+        Command::JobRegister { .. } | Command::JobScale { .. } => "JobRegistered",
         Command::JobDeregister { .. } => "JobDeregistered",
+        Command::DeploymentSteer { update, .. } => {
+            if !update.healthy.is_empty() || !update.unhealthy.is_empty() {
+                "DeploymentAllocHealth"
+            } else if update.status.is_empty() {
+                "DeploymentPromotion"
+            } else {
+                "DeploymentStatusUpdate"
+            }
+        }
         Command::EvalUpsert { .. } => "EvaluationUpdated",
         Command::PlanApply { .. } => "PlanResult",
         Command::NodeRegister { .. } => "NodeRegistration",

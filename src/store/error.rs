@@ -9,11 +9,11 @@ use crate::api::ApiError;
 pub enum StoreError {
     /// Another process has it open.
     Locked { pid: u32 },
-    /// Bytes are not what was written, or of a newer format. Not to be retried.
+    /// Bytes are not what was written. Not to be retried.
     Damaged(String),
-    /// The map is too small: drop the batch, `Store::grow`, run it again.
-    MapFull,
-    /// The disk, or the map's cap, is full. Reads and deletions go on.
+    /// Of a format that this program does not know: a newer one wrote it.
+    Newer(String),
+    /// The disk, or the map, is full. Reads and deletions go on.
     NoSpace,
     /// The disk failed. The process ends.
     Io(io::Error),
@@ -24,7 +24,9 @@ impl fmt::Display for StoreError {
         match self {
             Self::Locked { pid } => write!(f, "storage: in use by process {pid}"),
             Self::Damaged(what) => write!(f, "storage: damaged: {what}"),
-            Self::MapFull => f.write_str("storage: map is full"),
+            Self::Newer(format) => {
+                write!(f, "storage: the store has {format:?}, this program reads \"format 1\"")
+            }
             Self::NoSpace => f.write_str("storage: no space left"),
             Self::Io(e) => write!(f, "storage: {e}"),
         }
@@ -48,7 +50,7 @@ impl From<heed::Error> for StoreError {
     fn from(e: heed::Error) -> Self {
         match e {
             heed::Error::Io(e) => e.into(),
-            heed::Error::Mdb(heed::MdbError::MapFull | heed::MdbError::MapResized) => Self::MapFull,
+            heed::Error::Mdb(heed::MdbError::MapFull) => Self::NoSpace,
             e => Self::Damaged(e.to_string()),
         }
     }

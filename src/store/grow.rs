@@ -24,6 +24,7 @@ const TREE: usize = 8 + 5 * WORD;
 const LAST_PAGE: usize = 8 + 2 * WORD + 2 * TREE;
 
 /// What a meta page tells.
+#[derive(Clone, Copy)]
 struct Meta {
     page_size: u64,
     last_page: u64,
@@ -31,7 +32,8 @@ struct Meta {
 }
 
 /// Checks the data file before it is mapped: both meta pages are whole and the file is as long as
-/// the newest of them says. An empty or absent file is fine where `fresh` is true.
+/// the newest of them says. An empty or absent file is fine where `fresh` is true; one that the
+/// power left half made is removed: it is shorter than any that a batch was begun in.
 pub(super) fn check(path: &Path, fresh: bool) -> Result<(), StoreError> {
     let file = match File::open(path) {
         Ok(f) => f,
@@ -45,10 +47,16 @@ pub(super) fn check(path: &Path, fresh: bool) -> Result<(), StoreError> {
     if len == 0 && fresh {
         return Ok(());
     }
-    let first = meta(&file, 0)
-        .ok_or_else(|| StoreError::Damaged(format!("{}: meta page 0 is bad", path.display())))?;
-    let second = meta(&file, first.page_size)
-        .ok_or_else(|| StoreError::Damaged(format!("{}: meta page 1 is bad", path.display())))?;
+    let first = meta(&file, 0).ok_or(0);
+    let pages = first.and_then(|first| Ok((meta(&file, first.page_size).ok_or(1)?, first)));
+    let (second, first) = match pages {
+        Ok(pages) => pages,
+        Err(_) if fresh && len < HEADROOM => return Ok(std::fs::remove_file(path)?),
+        Err(n) => {
+            let what = format!("{}: meta page {n} is bad", path.display());
+            return Err(StoreError::Damaged(what));
+        }
+    };
     let newest = if second.txn > first.txn { second } else { first };
     let need = newest.last_page.saturating_add(1).saturating_mul(newest.page_size);
     if len < need {
@@ -82,9 +90,14 @@ fn meta(file: &File, at: u64) -> Option<Meta> {
 /// Room that must be there before a transaction begins, in bytes. Storage that runs out in the
 /// middle of one looks like a broken disk: the library then reports an input/output error.
 const ROOM_MIN: u64 = 2 << 20;
+/// And before one that removes more than it adds.
+const LAST_ROOM: u64 = 512 << 10;
+/// Pages inside of the file that may be used again, in bytes, for a transaction to begin without
+/// room behind them.
+pub(super) const FREE_MIN: u64 = 2 * ROOM_MIN;
 
 /// Lengthens the file where the last page comes near its end, with blocks that are really there;
-/// the new length.
+/// the new length. `frees`: the transaction removes more than it adds.
 ///
 /// # Errors
 /// [`StoreError::NoSpace`] where the disk has no more to give and too little is left.
@@ -92,12 +105,14 @@ pub(super) fn keep_ahead(
     file: &File,
     len: u64,
     used: u64,
+    frees: bool,
     allocate: Allocate,
 ) -> Result<u64, StoreError> {
     if used.saturating_add(HEADROOM) <= len {
         return Ok(len);
     }
-    for more in [2 * HEADROOM, HEADROOM, ROOM_MIN] {
+    let least = if frees { LAST_ROOM } else { ROOM_MIN };
+    for more in [2 * HEADROOM, HEADROOM, least] {
         let longer = used.saturating_add(more);
         if longer <= len || allocate(file, longer) {
             return Ok(longer.max(len));

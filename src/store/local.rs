@@ -1,6 +1,7 @@
 //! Node-local rows: client state, executor handles, boot records. Not replicated, not part of
 //! snapshots. And the secrets, which no answer is served from.
 
+use super::install::SECRET;
 use super::reader::Keys;
 use super::{Batch, Reader, StoreError, Table};
 
@@ -47,15 +48,11 @@ impl Batch<'_> {
         secret: &str,
     ) -> Result<(), StoreError> {
         let key = secret_key(table, key);
-        if self.dbs.secret.get(&self.txn, &key)? != Some(secret.as_bytes()) {
-            self.dbs.secret.put(&mut self.txn, &key, secret.as_bytes())?;
-        }
-        Ok(())
+        self.change(SECRET, self.dbs.secret, &key, Some(secret.as_bytes())).map(drop)
     }
 
     pub(super) fn del_secret(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
-        self.dbs.secret.delete(&mut self.txn, &secret_key(table, key))?;
-        Ok(())
+        self.change(SECRET, self.dbs.secret, &secret_key(table, key), None).map(drop)
     }
 }
 

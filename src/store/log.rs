@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use heed::PutFlags;
 
+use super::crc32c;
 use super::schema::u64_at;
 use super::{Batch, Reader, StoreError};
 
@@ -42,6 +43,13 @@ impl<'t> Reader<'t> {
             Some((key, _)) => u64_at(key, 0).ok_or_else(|| damaged("log key"))?,
         };
         Ok(LogBounds { first: base + 1, last, base_term })
+    }
+
+    /// What the log takes on disk, in bytes, to whole pages.
+    pub fn log_bytes(&self) -> Result<u64, StoreError> {
+        let stat = self.dbs.log.stat(self.txn)?;
+        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        Ok(pages as u64 * u64::from(stat.page_size))
     }
 
     /// The term of an entry; `None` where the log does not hold it (0 has term 0).
@@ -148,7 +156,7 @@ impl Batch<'_> {
     /// entries that are not applied.
     pub fn compact_log(&mut self, upto: u64) -> Result<(), StoreError> {
         let bounds = self.reader().log_bounds()?;
-        let upto = upto.min(self.reader().index()).min(bounds.last);
+        let upto = upto.min(self.reader().applied()).min(bounds.last);
         if upto < bounds.first {
             return Ok(());
         }
@@ -204,66 +212,9 @@ fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(what.to_owned())
 }
 
-/// CRC-32C (Castagnoli) of bytes that follow others of checksum `sum`; eight bytes per step.
-pub fn crc32c(sum: u32, bytes: &[u8]) -> u32 {
-    let mut crc = !sum;
-    let mut chunks = bytes.chunks_exact(8);
-    for c in &mut chunks {
-        let low = crc ^ u32::from_le_bytes([c[0], c[1], c[2], c[3]]);
-        crc = TABLES[7][(low & 0xff) as usize]
-            ^ TABLES[6][(low >> 8 & 0xff) as usize]
-            ^ TABLES[5][(low >> 16 & 0xff) as usize]
-            ^ TABLES[4][(low >> 24) as usize]
-            ^ TABLES[3][usize::from(c[4])]
-            ^ TABLES[2][usize::from(c[5])]
-            ^ TABLES[1][usize::from(c[6])]
-            ^ TABLES[0][usize::from(c[7])];
-    }
-    for b in chunks.remainder() {
-        crc = crc >> 8 ^ TABLES[0][((crc ^ u32::from(*b)) & 0xff) as usize];
-    }
-    !crc
-}
-
-static TABLES: [[u32; 256]; 8] = tables();
-
-const fn tables() -> [[u32; 256]; 8] {
-    let mut t = [[0u32; 256]; 8];
-    let mut i = 0;
-    while i < 256 {
-        let mut crc = i as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
-            bit += 1;
-        }
-        t[0][i] = crc;
-        i += 1;
-    }
-    let mut k = 1;
-    while k < 8 {
-        let mut i = 0;
-        while i < 256 {
-            let before = t[k - 1][i];
-            t[k][i] = before >> 8 ^ t[0][(before & 0xff) as usize];
-            i += 1;
-        }
-        k += 1;
-    }
-    t
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn checksums_follow_rfc_3720() {
-        assert_eq!(crc32c(0, &[0; 32]), 0x8a91_36aa);
-        assert_eq!(crc32c(0, &[0xff; 32]), 0x62a8_ab43);
-        assert_eq!(crc32c(0, b"123456789"), 0xe306_9283);
-        assert_eq!(crc32c(crc32c(0, b"1234"), b"56789"), 0xe306_9283);
-    }
 
     #[test]
     fn a_flipped_bit_is_seen() {

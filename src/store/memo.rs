@@ -1,11 +1,11 @@
 //! Rows that almost every request asks for, decoded once for as long as their table stays as it is.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::StoreError;
 use crate::api::{Namespace, SchedulerConfiguration};
+use crate::stdx::BTreeMap;
 
 /// Kept beside the store; only snapshots read through it, as they see what is committed.
 #[derive(Default)]

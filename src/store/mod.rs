@@ -10,31 +10,37 @@
 mod apply;
 mod batch;
 mod changes;
+mod crc32c;
+mod digest;
 mod error;
-mod export;
 mod grow;
 mod install;
 mod local;
 mod log;
 mod memo;
 mod reader;
+mod redact;
 pub mod rows;
 mod schema;
 pub mod splice;
 mod typed;
+mod volumes;
 
 pub use batch::{Batch, RoomMove, Touched};
 pub use changes::{Change, ChangedRow};
+pub use crc32c::crc32c;
+pub use digest::Scrub;
 pub use error::StoreError;
-pub use export::Import;
-pub use install::State;
+pub use install::{ARCHIVE_MARK, ExportId, Extent, Foreign, Incoming, Kept, State, pairs};
 pub use local::Pair;
-pub use log::{LogBounds, LogEntry, crc32c};
+pub use log::{LogBounds, LogEntry};
 pub use reader::{Created, Held, Listed, RawPair, Reader, Scan};
+pub use redact::redacted;
 pub use rows::{Row, RowHead};
 pub use schema::{Table, keys};
 pub use typed::{BOOTSTRAP, KEYRING, SCHEDULER};
 
+use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -42,8 +48,10 @@ use std::path::Path;
 
 use heed::{Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 
+use digest::Sums;
+use install::{Export, Sets};
 use memo::Memo;
-use schema::{Dbs, Indexes, MAX_DBS};
+use schema::{Dbs, Indexes, MAX_DBS, SETS};
 
 /// Gives a file real blocks up to a length; false where that fails.
 pub type Allocate = fn(&File, u64) -> bool;
@@ -54,34 +62,40 @@ pub struct Options {
     /// How the file is lengthened. The default only sets its length, which leaves a full disk to
     /// be found out in the middle of a transaction.
     pub allocate: Allocate,
-    /// Size of the map to begin with, in bytes: address space, not memory.
+    /// Size of the map, in bytes: the store takes no more. Address space, not memory. Where there
+    /// is less of that, it is smaller, down to 1 GiB.
     pub map_bytes: usize,
-    /// The map grows up to here.
-    pub max_map_bytes: usize,
     /// False: commits are not flushed to the disk (simulator, throw-away data).
     pub sync: bool,
 }
 
+/// A map of this size is not tried smaller.
+const LEAST_MAP_BYTES: usize = 1 << 30;
+
 impl Default for Options {
-    /// 1 GiB that may grow to 64 GiB (stays at 1 GiB where addresses have 32 bits).
+    /// 64 GiB, or 1 GiB where addresses have 32 bits. A map that grew would have to end the reading
+    /// of states that are being sent.
     fn default() -> Self {
-        let max = usize::try_from(64u64 << 30).unwrap_or(1 << 30);
+        let map_bytes = usize::try_from(64u64 << 30).unwrap_or(1 << 30);
         let allocate: Allocate = |file, len| file.set_len(len).is_ok();
-        Self { allocate, map_bytes: 1 << 30, max_map_bytes: max, sync: true }
+        Self { allocate, map_bytes, sync: true }
     }
 }
 
 /// The open environment. One process at a time.
 pub struct Store {
+    /// States that are being read out.
+    exports: Vec<Export>,
+    next_export: u64,
     // Dropped before the lock, so that no one else opens what is not yet closed.
     env: Env<WithoutTls>,
-    dbs: Dbs,
+    dbs: [Dbs; SETS],
+    sets: Cell<Sets>,
+    sums: Cell<Sums>,
     memo: Memo,
     data: File,
     /// Length of the data file as this process last set or saw it.
     len: u64,
-    map_bytes: usize,
-    max_map_bytes: usize,
     allocate: Allocate,
     _lock: File,
 }
@@ -90,6 +104,9 @@ pub struct Store {
 const MAX_READERS: u32 = 16;
 /// Layout of the whole store, in the lock file and in the `meta` database.
 const FORMAT: &str = "format 1";
+/// The same, and the second set of databases is in force: earlier programs must not open it, they
+/// would see none of it.
+const FORMAT_SECOND: &str = "format 2";
 const FORMAT_KEY: &[u8] = b"format";
 
 impl Store {
@@ -97,79 +114,104 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Locked`] where another process has it open, [`StoreError::Damaged`] where the
-    /// files are not what they were or are of a newer format.
+    /// files are not what they were, [`StoreError::Newer`] where a later program wrote them.
     pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let (mut lock, fresh) = lock(dir)?;
         let data_path = dir.join("data.mdb");
         grow::check(&data_path, fresh)?;
-        let map_bytes = grow::round(options.map_bytes);
-        let mut open = EnvOpenOptions::new().read_txn_without_tls();
-        open.map_size(map_bytes).max_dbs(MAX_DBS).max_readers(MAX_READERS);
-        if !options.sync {
-            set_no_sync(&mut open);
-        }
-        let env = open_env(&open, dir)?;
-        let mut txn = env.write_txn()?;
-        let dbs = Dbs::open(&env, &mut txn)?;
-        match dbs.meta.get(&txn, FORMAT_KEY)? {
-            Some(f) if f == FORMAT.as_bytes() => {}
-            Some(f) => {
-                return Err(StoreError::Damaged(format!(
-                    "the store has {:?}, this program reads {FORMAT:?}",
-                    String::from_utf8_lossy(f)
-                )));
+        let mut map_bytes = grow::round(options.map_bytes);
+        let env = loop {
+            let mut open = EnvOpenOptions::new().read_txn_without_tls();
+            open.map_size(map_bytes).max_dbs(MAX_DBS).max_readers(MAX_READERS);
+            if !options.sync {
+                set_no_sync(&mut open);
             }
-            None => dbs.meta.put(&mut txn, FORMAT_KEY, FORMAT.as_bytes())?,
+            match open_env(&open, dir) {
+                // A limit on the process's addresses may leave less.
+                Err(StoreError::Io(_)) if map_bytes > LEAST_MAP_BYTES => map_bytes /= 4,
+                opened => break opened?,
+            }
+        };
+        let mut txn = env.write_txn()?;
+        let dbs = [Dbs::open(&env, &mut txn, "")?, Dbs::open(&env, &mut txn, "2")?];
+        let meta = dbs[0].meta;
+        match meta.get(&txn, FORMAT_KEY)? {
+            Some(f) if f == FORMAT.as_bytes() || f == FORMAT_SECOND.as_bytes() => {}
+            Some(f) => {
+                return Err(StoreError::Newer(String::from_utf8_lossy(f).into_owned()));
+            }
+            None => meta.put(&mut txn, FORMAT_KEY, FORMAT.as_bytes())?,
         }
+        let sets = Sets::read(&dbs[0], &txn)?;
+        let [active, other] = [sets.active, sets.other()].map(|at| dbs.get(at).unwrap_or(&dbs[0]));
+        let sums = Sums::read((active, other), &txn, &read_indexes(active, &txn)?)?;
+        let (sets, sums) = (Cell::new(sets), Cell::new(sums));
         txn.commit()?;
         if fresh {
             writeln!(lock, "{FORMAT}")?;
         }
         let data = OpenOptions::new().read(true).write(true).open(&data_path)?;
         let len = data.metadata()?.len();
-        let map_bytes = env.info().map_size;
-        let max_map_bytes = grow::round(options.max_map_bytes).max(map_bytes);
         let allocate = options.allocate;
         let memo = Memo::default();
-        Ok(Self { env, dbs, memo, data, len, map_bytes, max_map_bytes, allocate, _lock: lock })
+        Ok(Self {
+            exports: Vec::new(),
+            next_export: 0,
+            env,
+            dbs,
+            sets,
+            sums,
+            memo,
+            data,
+            len,
+            allocate,
+            _lock: lock,
+        })
+    }
+
+    /// The databases in force.
+    fn dbs(&self) -> &Dbs {
+        self.dbs.get(self.sets.get().active).unwrap_or(&self.dbs[0])
     }
 
     /// A view of what is committed now.
     pub fn snap(&self) -> Result<Snap<'_>, StoreError> {
         let txn = self.env.read_txn()?;
-        let indexes = read_indexes(&self.dbs, &txn)?;
-        Ok(Snap { txn, dbs: &self.dbs, memo: &self.memo, indexes })
+        let dbs = self.dbs();
+        let indexes = read_indexes(dbs, &txn)?;
+        Ok(Snap { txn, dbs, memo: &self.memo, indexes })
     }
 
     /// A transaction that changes the store. No snapshot of the same store is alive meanwhile.
     pub fn batch(&mut self) -> Result<Batch<'_>, StoreError> {
+        self.batch_that(false)
+    }
+
+    /// The same. One that `frees`, as it removes more than it adds, may take the last room of a
+    /// full disk.
+    pub fn batch_that(&mut self, frees: bool) -> Result<Batch<'_>, StoreError> {
         let info = self.env.info();
         let page = u64::from(self.env.stat().page_size);
         let used = (info.last_page_number as u64).saturating_add(1).saturating_mul(page);
-        self.len = grow::keep_ahead(&self.data, self.len, used, self.allocate)?;
-        let txn = self.env.write_txn()?;
-        let indexes = read_indexes(&self.dbs, &txn)?;
-        Ok(Batch::new(txn, &self.dbs, indexes))
-    }
-
-    /// Doubles the map, after [`StoreError::MapFull`]. The new size in bytes.
-    ///
-    /// # Errors
-    /// [`StoreError::NoSpace`] at the cap.
-    pub fn grow(&mut self) -> Result<usize, StoreError> {
-        if self.map_bytes >= self.max_map_bytes {
-            return Err(StoreError::NoSpace);
+        self.give_up_exports(used);
+        match grow::keep_ahead(&self.data, self.len, used, frees, self.allocate) {
+            Ok(len) => self.len = len,
+            // Exports hold room back; there may be enough once it was looked for again.
+            Err(e) if !self.exports.is_empty() => {
+                self.exports.clear();
+                return Err(e);
+            }
+            // What was removed made room inside of the file.
+            Err(e) if used.saturating_sub(self.env.non_free_pages_size()?) < grow::FREE_MIN => {
+                return Err(e);
+            }
+            Err(_) => {}
         }
-        let bytes = self.map_bytes.saturating_mul(2).min(self.max_map_bytes);
-        resize(&self.env, bytes)?;
-        self.map_bytes = bytes;
-        Ok(bytes)
-    }
-
-    /// Bytes of the map.
-    pub fn map_bytes(&self) -> usize {
-        self.map_bytes
+        let txn = self.env.write_txn()?;
+        let indexes = read_indexes(self.dbs(), &txn)?;
+        let other = self.dbs.get(self.sets.get().other()).unwrap_or(&self.dbs[0]);
+        Ok(Batch::new(txn, (self.dbs(), other), (&self.sets, &self.sums), indexes))
     }
 
     /// Bytes of the data file that hold pages.
@@ -202,9 +244,7 @@ fn lock(dir: &Path) -> Result<(File, bool), StoreError> {
     file.read_to_string(&mut old)?;
     let format = old.lines().nth(1);
     if let Some(other) = format.filter(|f| *f != FORMAT) {
-        return Err(StoreError::Damaged(format!(
-            "the store has {other:?}, this program reads {FORMAT:?}"
-        )));
+        return Err(StoreError::Newer(other.to_owned()));
     }
     file.set_len(0)?;
     file.rewind()?;
@@ -230,12 +270,6 @@ fn set_no_sync(options: &mut EnvOpenOptions<WithoutTls>) {
     // SAFETY: without flushes a crash of the machine may lose or damage the file; callers ask for
     // it where that does not matter. The memory of this process is not affected.
     unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC) };
-}
-
-#[expect(unsafe_code, reason = "the storage library cannot see that no transaction is alive")]
-fn resize(env: &Env<WithoutTls>, bytes: usize) -> Result<(), StoreError> {
-    // SAFETY: called through `&mut Store` only, and every transaction borrows the store.
-    Ok(unsafe { env.resize(bytes) }?)
 }
 
 fn read_indexes(dbs: &Dbs, txn: &RoTxn<'_>) -> Result<Indexes, StoreError> {

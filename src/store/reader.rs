@@ -30,15 +30,31 @@ pub type Held = ([u8; 16], AllocHead);
 /// What the storage library takes as a key, in bytes.
 const MAX_KEY: usize = 511;
 
+/// Whether there can be a row with this key. Names that requests bring may be empty or of any
+/// length, and what the library does not take is no damage of the store.
+pub(super) fn fits(key: &[u8]) -> bool {
+    !key.is_empty() && key.len() <= MAX_KEY
+}
+
 type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 impl<'t> Reader<'t> {
-    /// The last applied entry.
+    /// The index of the state: that of the last applied entry.
     pub fn index(&self) -> u64 {
+        self.indexes.index()
+    }
+
+    /// The number of the last applied entry in the log.
+    pub fn applied(&self) -> u64 {
         self.indexes.applied
     }
 
-    /// The entry that last moved a table; 0: none did.
+    /// The index that an applied entry of the log gave its changes.
+    pub fn index_of(&self, entry: u64) -> u64 {
+        entry.saturating_add(self.indexes.ahead)
+    }
+
+    /// The index that last moved a table; 0: none did.
     pub fn table_index(&self, table: Table) -> u64 {
         self.indexes.tables[table as usize]
     }
@@ -66,7 +82,7 @@ impl<'t> Reader<'t> {
     }
 
     fn row_in(&self, db: Db, table: Table, key: &[u8]) -> Result<Option<Row<'t>>, StoreError> {
-        if key.is_empty() || key.len() > MAX_KEY {
+        if !fits(key) {
             return Ok(None);
         }
         db.get(self.txn, key)?.map(|bytes| row(table, bytes)).transpose()

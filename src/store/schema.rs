@@ -43,10 +43,12 @@ pub enum Table {
     OneTimeToken,
     AuthMethod,
     BindingRule,
+    /// Claims of groups on host volumes.
+    VolumeClaim,
 }
 
 impl Table {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Job,
         Self::JobVersion,
         Self::JobSummary,
@@ -70,6 +72,7 @@ impl Table {
         Self::OneTimeToken,
         Self::AuthMethod,
         Self::BindingRule,
+        Self::VolumeClaim,
     ];
 
     /// The tables that rights depend on, as a mask of their bits.
@@ -105,6 +108,7 @@ impl Table {
             Self::OneTimeToken => "one_time_token",
             Self::AuthMethod => "auth_method",
             Self::BindingRule => "binding_rule",
+            Self::VolumeClaim => "volume_claim",
         }
     }
 }
@@ -127,27 +131,36 @@ pub(super) struct Dbs {
 }
 
 /// How many named databases the environment may hold; some spare ones for later versions.
-pub(super) const MAX_DBS: u32 = 48;
+pub(super) const MAX_DBS: u32 = 96;
+/// How often the databases of the replicated state exist: one set is in force.
+pub(super) const SETS: usize = 2;
 
 impl Dbs {
-    pub(super) fn open(env: &Env<WithoutTls>, txn: &mut RwTxn<'_>) -> Result<Self, StoreError> {
-        let mut db = |name: &str| -> Result<Db, StoreError> {
-            Ok(env.create_database::<Bytes, Bytes>(txn, Some(name))?)
+    /// Opens or creates one set. The names of what is replicated end with `set`; the log and what
+    /// is of this server alone belong to every set.
+    pub(super) fn open(
+        env: &Env<WithoutTls>,
+        txn: &mut RwTxn<'_>,
+        set: &str,
+    ) -> Result<Self, StoreError> {
+        let mut db = |name: &str, set: &str| -> Result<Db, StoreError> {
+            let name = format!("{name}{set}");
+            Ok(env.create_database::<Bytes, Bytes>(txn, Some(&name))?)
         };
-        let first = db(Table::Job.name())?;
+        let first = db(Table::Job.name(), set)?;
         let mut tables = [first; TABLES];
         for (slot, table) in tables.iter_mut().zip(Table::ALL) {
-            *slot = db(table.name())?;
+            *slot = db(table.name(), set)?;
         }
         Ok(Self {
             tables,
-            job_stub: db("stub_job")?,
-            node_stub: db("stub_node")?,
-            log: db("log")?,
-            meta: db("meta")?,
-            ix: db("ix")?,
-            local: db("local")?,
-            secret: db("secret")?,
+            job_stub: db("stub_job", set)?,
+            node_stub: db("stub_node", set)?,
+            log: db("log", "")?,
+            meta: db("meta", "")?,
+            ix: db("ix", set)?,
+            local: db("local", "")?,
+            secret: db("secret", set)?,
         })
     }
 
@@ -165,16 +178,26 @@ impl Dbs {
     }
 }
 
-/// Which entry last moved each table, and which was last applied.
+/// Which index last moved each table, and which entry was last applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Indexes {
     pub(super) applied: u64,
+    /// How far indexes are ahead of the numbers of entries, since a state with higher ones was
+    /// restored. Never falls.
+    pub(super) ahead: u64,
     pub(super) tables: [u64; TABLES],
 }
 
 impl Indexes {
     /// Where it lies in the `meta` database.
     pub(super) const KEY: &'static [u8] = b"indexes";
+    /// Stands before `ahead` behind the words of the tables, where it is not zero.
+    const AHEAD: u8 = 1;
+
+    /// The index of what was applied last.
+    pub(super) fn index(&self) -> u64 {
+        self.applied.saturating_add(self.ahead)
+    }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(8 * (TABLES + 1));
@@ -182,13 +205,23 @@ impl Indexes {
         for t in self.tables {
             out.extend_from_slice(&t.to_be_bytes());
         }
+        if self.ahead != 0 {
+            out.push(Self::AHEAD);
+            out.extend_from_slice(&self.ahead.to_be_bytes());
+        }
         out
     }
 
     /// Tables that the stored form does not know yet read as zero; `None` where it is cut.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (bytes, ahead) = match bytes.split_last_chunk::<9>() {
+            Some((words, [Self::AHEAD, ahead @ ..])) if words.len() % 8 == 0 => {
+                (words, u64::from_be_bytes(*ahead))
+            }
+            _ => (bytes, 0),
+        };
         let mut words = bytes.chunks_exact(8);
-        let mut out = Self { applied: u64_at(words.next()?, 0)?, ..Self::default() };
+        let mut out = Self { applied: u64_at(words.next()?, 0)?, ahead, ..Self::default() };
         for (slot, word) in out.tables.iter_mut().zip(words.by_ref()) {
             *slot = u64_at(word, 0)?;
         }
@@ -453,5 +486,7 @@ mod tests {
         assert_eq!(i.newest(Table::Node.bit() | Table::Job.bit()), 5);
         assert_eq!(Indexes::decode(b"cut"), None);
         assert_eq!(Indexes::decode(&i.encode()[..16]).unwrap().applied, 7);
+        let ahead = Indexes { ahead: 1 << 60, ..i };
+        assert_eq!(Indexes::decode(&ahead.encode()), Some(ahead));
     }
 }

@@ -1,11 +1,10 @@
 //! Reads that decode: rows as the objects of the API.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::stdx::json::Decode;
-use crate::stdx::same_secret;
+use crate::stdx::{BTreeMap, same_secret};
 
 use super::reader::{Reader, must};
 use super::rows::{AllocHead, Row};

@@ -31,4 +31,12 @@ client {
   max_dynamic_port = 31000
   max_kill_timeout = "1m"
   network_interface = "eth0"
+
+  template {
+    wait {
+      min = "2s"
+      max = "10s"
+    }
+    max_stale = "1h"
+  }
 }

@@ -3,13 +3,13 @@
 //! prints it) and the warnings, or why the agent does not start. `UPDATE_EXPECT=1` writes them;
 //! commit only differences that you can explain.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use vardo::agent::config::Config;
+use vardo::stdx::BTreeMap;
 
 /// The leaves of an object by their dotted path.
 fn leaves(value: &Value, path: &str, out: &mut BTreeMap<String, String>) {

@@ -24,3 +24,7 @@ server {
 limits {
   http_max_conns_per_client = 0
 }
+server {
+  num_schedulers     = 0
+  enabled_schedulers = ["batch", "_core"]
+}

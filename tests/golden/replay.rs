@@ -26,34 +26,20 @@ pub(crate) struct Got {
 
 /// Starts an agent and fails where any step of the file differs.
 pub(crate) fn matches(name: &str) {
-    matches_but(name, &[]);
+    matches_at(name, |agent| agent.address.clone());
 }
 
-/// The same, but for steps that cannot match: they must differ, or they are exceptions no more.
-pub(crate) fn matches_but(name: &str, exceptions: &[usize]) {
+/// The same with the requests sent to another address than the agent's own, as of a proxy.
+pub(crate) fn matches_at(name: &str, at: impl Fn(&Agent) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
     let text = std::fs::read(path.join(format!("{name}.json"))).expect("the golden file");
     let scenario: Value = serde_json::from_slice(&text).expect("JSON");
     let steps = scenario["steps"].as_array().expect("steps");
-    let agent = Agent::start(&scenario["config"]);
-    let (mut saved, mut compared, mut report) = (Saved::default(), 0, Vec::new());
-    for (i, step) in steps.iter().enumerate() {
-        let got = run(&agent.address, step, &saved);
-        save(step, &got, &mut saved);
-        let Some(want) = step.get("want") else { continue };
-        compared += 1;
-        let problems = compare::problems(step, want, &got, &saved);
-        if exceptions.contains(&i) {
-            compared -= 1;
-            if problems.is_empty() {
-                report.push(format!("step {i} is no exception any more"));
-            }
-        } else if !problems.is_empty() {
-            let more = problems.len().saturating_sub(12);
-            let shown = problems[..problems.len() - more].join("\n    ");
-            let rest = if more > 0 { format!("\n    and {more} more") } else { String::new() };
-            report.push(format!("step {i}: {}\n    {shown}{rest}", step["do"]));
-        }
+    let (mut compared, mut report) = replay(&scenario["config"], steps, &at);
+    if !report.is_empty() {
+        // Some recorded moments are short (a stopped job whose tasks still end), and a machine that
+        // does much else misses them. What is wrong is wrong in the second run too.
+        (compared, report) = replay(&scenario["config"], steps, &at);
     }
     let matched = compared - report.len();
     assert!(
@@ -61,6 +47,29 @@ pub(crate) fn matches_but(name: &str, exceptions: &[usize]) {
         "{name}: {matched} of {compared} steps match\n{}",
         report.join("\n")
     );
+}
+
+/// How many steps were compared, and what differed. The machine of the recorder had two processors.
+fn replay(config: &Value, steps: &[Value], at: &impl Fn(&Agent) -> String) -> (usize, Vec<String>) {
+    let mut config = config.clone();
+    config["server"]["num_schedulers"] = 2.into();
+    let agent = Agent::start(&config);
+    let address = at(&agent);
+    let (mut saved, mut compared, mut report) = (Saved::default(), 0, Vec::new());
+    for (i, step) in steps.iter().enumerate() {
+        let got = run(&address, step, &saved);
+        save(step, &got, &mut saved);
+        let Some(want) = step.get("want") else { continue };
+        compared += 1;
+        let problems = compare::problems(step, want, &got, &saved);
+        if !problems.is_empty() {
+            let more = problems.len().saturating_sub(12);
+            let shown = problems[..problems.len() - more].join("\n    ");
+            let rest = if more > 0 { format!("\n    and {more} more") } else { String::new() };
+            report.push(format!("step {i}: {}\n    {shown}{rest}", step["do"]));
+        }
+    }
+    (compared, report)
 }
 
 /// Sends a step, again and again where it says `until`.
@@ -76,7 +85,8 @@ fn run(address: &str, step: &Value, saved: &Saved) -> Got {
         if holds || begin.elapsed() > UNTIL {
             return got;
         }
-        sleep(Duration::from_millis(100));
+        // Often at first: a recorded moment right after this step may be short.
+        sleep((begin.elapsed() / 4).clamp(Duration::from_millis(2), Duration::from_millis(100)));
     }
 }
 

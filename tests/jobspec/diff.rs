@@ -1,12 +1,12 @@
 //! Differences of jobs as fixtures: `old:` and `new:` lines change the small job, the difference
 //! comes out as text, with what the scheduler would do where a line says so (`place: 1`).
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::Value;
 use vardo::api::DesiredUpdates;
 use vardo::jobspec::diff;
+use vardo::stdx::BTreeMap;
 
 use super::fixture;
 

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use vardo::hcl::disk::Disk;
 use vardo::jobspec::hcl::{self, Inputs};
 
 /// A value without its empty parts.
-fn shown(value: &Value) -> Value {
+pub(crate) fn shown(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
@@ -79,11 +80,61 @@ fn variables_are_taken_from_the_strongest_source() {
     assert!(parse(&[], &[], &[], true).unwrap_err().starts_with("<nil>: Unset variable \"b\""));
 }
 
+/// A machine with two folders.
+struct Machine;
+
+impl Disk for Machine {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        Ok(format!("from {path}").into_bytes())
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<(String, bool)>, String> {
+        let names: &[(&str, bool)] = match path {
+            "d/" => &[("b.txt", false), ("sub", true), ("a.txt", false), ("c.md", false)],
+            "d/sub" => &[("e.txt", false)],
+            _ => return Err(format!("no {path}")),
+        };
+        Ok(names.iter().map(|(n, folder)| ((*n).to_owned(), *folder)).collect())
+    }
+
+    fn absolute(&self, path: &str) -> String {
+        format!("/here/{path}")
+    }
+
+    fn home(&self) -> String {
+        "/home/me".to_owned()
+    }
+
+    fn chance(&self) -> [u8; 16] {
+        [0xff; 16]
+    }
+}
+
 #[test]
 fn files_are_read_for_the_user_only() {
-    let text = "job \"x\" {\n  region = file(\"r.txt\")\n}\n";
-    let read = |path: &str| Ok(format!("from {path}").into_bytes());
-    let job = hcl::job(text, &Inputs::default(), Some(&read)).unwrap();
-    assert_eq!(job["Region"], "from r.txt");
-    assert!(hcl::job(text, &Inputs::default(), None).is_err());
+    for (expression, value) in [
+        ("file(\"r.txt\")", "from r.txt"),
+        ("abspath(\"x\")", "/here/x"),
+        ("pathexpand(\"~/x\")", "/home/me/x"),
+        ("pathexpand(\"~x\")", "~x"),
+        ("uuidv4()", "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+        ("bcrypt(\"U*U\", 4)", "$2a$04$999999999999999999999uwVH0rFD6U10XiWAb3L3JoZ68A3xU33O"),
+        ("join(\" \", fileset(\"d\", \"*.txt\"))", "a.txt b.txt"),
+        ("join(\" \", fileset(\"d\", \"**/*.txt\"))", "a.txt b.txt sub/e.txt"),
+    ] {
+        let text = format!("job \"x\" {{\n  region = {expression}\n}}\n");
+        let job = hcl::job(&text, &Inputs::default(), Some(&Machine)).unwrap();
+        assert_eq!(job["Region"], value, "{expression}");
+        assert!(hcl::job(&text, &Inputs::default(), None).is_err());
+    }
+}
+
+/// A server stops where the command line would go on.
+#[test]
+fn a_server_has_less_patience() {
+    let text = "job \"x\" {\n  meta = { n = length([for a in range(400) : \
+                [for b in range(400) : a]]) }\n}\n";
+    assert!(hcl::job(text, &Inputs::default(), Some(&Machine)).is_ok());
+    let wrong = hcl::job(text, &Inputs::default(), None).unwrap_err();
+    assert!(hcl::lines("x", text, &wrong).contains("too"), "{wrong:?}");
 }

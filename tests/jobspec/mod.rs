@@ -2,7 +2,7 @@
 
 mod diff;
 mod fixture;
-mod hcl;
+pub(crate) mod hcl;
 mod rules;
 
 use std::rc::Rc;
@@ -50,7 +50,7 @@ fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
     }
     match (want, got) {
         (Value::Object(w), Value::Object(g)) => {
-            let keys: std::collections::BTreeSet<&String> = w.keys().chain(g.keys()).collect();
+            let keys: vardo::stdx::BTreeSet<&String> = w.keys().chain(g.keys()).collect();
             for k in keys {
                 let null = Value::String("(absent)".to_owned());
                 let (a, b) = (w.get(k).unwrap_or(&null), g.get(k).unwrap_or(&null));

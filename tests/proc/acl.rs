@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::agent::{Agent, shell_job};
 use crate::support::http::{self, Answer};
 
-const SECRET: &str = "5ec2e700-0000-4000-8000-000000000000";
+pub(super) const SECRET: &str = "5ec2e700-0000-4000-8000-000000000000";
 
 fn address(agent: &Agent) -> String {
     format!("127.0.0.1:{}", agent.port)
 }
 
-fn ask(agent: &Agent, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+pub(super) fn ask(agent: &Agent, token: &str, method: &str, path: &str, body: &Value) -> Answer {
     let headers = match token {
         "" => vec![],
         token => vec![("X-Nomad-Token".to_owned(), token.to_owned())],
@@ -33,13 +33,13 @@ fn get(agent: &Agent, token: &str, path: &str) -> Answer {
 }
 
 /// A request of the manager, which succeeds.
-fn manage(agent: &Agent, method: &str, path: &str, body: &Value) -> Answer {
+pub(super) fn manage(agent: &Agent, method: &str, path: &str, body: &Value) -> Answer {
     let a = ask(agent, SECRET, method, path, body);
     assert!(a.status < 300, "{method} {path}: {} {}", a.status, a.text());
     a
 }
 
-fn guarded(name: &str, more: &Value) -> Agent {
+pub(super) fn guarded(name: &str, more: &Value) -> Agent {
     let mut config = json!({"acl": {"enabled": true, "token_min_expiration_ttl": "1s"}});
     for (key, value) in more.as_object().into_iter().flatten() {
         config[key] = value.clone();
@@ -52,7 +52,7 @@ fn guarded(name: &str, more: &Value) -> Agent {
     agent
 }
 
-fn bootstrap(agent: &Agent) {
+pub(super) fn bootstrap(agent: &Agent) {
     let body = json!({"BootstrapSecret": SECRET});
     agent.until("the first token", |a| ask(a, "", "PUT", "/v1/acl/bootstrap", &body).status == 200);
 }
@@ -138,6 +138,14 @@ fn listen(stream: &mut TcpStream, time: Duration) -> (String, bool) {
     (String::from_utf8_lossy(&all).into_owned(), false)
 }
 
+/// Whoever may not hear has a stream without a byte, which has ended.
+fn nothing(agent: &Agent, token: &str, query: &str) {
+    let denied = get(agent, token, &format!("/v1/event/stream{query}"));
+    let (kind, length) = (denied.header("content-type"), denied.header("content-length"));
+    assert_eq!((denied.status, denied.text().as_str()), (200, ""), "{query}");
+    assert_eq!((kind, length), (Some("application/json"), None), "{query}");
+}
+
 /// CVE-2025-0937 (wildcard namespace), CVE-2022-3867 (a token's end), A10 (deletion).
 #[test]
 fn event_streams_keep_to_the_rights_of_their_tokens() {
@@ -147,9 +155,10 @@ fn event_streams_keep_to_the_rights_of_their_tokens() {
     policy(&agent, "ro", READ);
     let (accessor, secret) = token(&agent, "ro", "");
     let (_, ends) = token(&agent, "ro", "2s");
-    assert_eq!(get(&agent, &secret, "/v1/event/stream").status, 403);
-    assert_eq!(get(&agent, &secret, "/v1/event/stream?topic=Job&topic=Node").status, 403);
-    assert_eq!(get(&agent, &secret, "/v1/event/stream?topic=Job&namespace=apps").status, 403);
+    for query in ["", "?topic=Job&topic=Node", "?topic=Job&namespace=apps"] {
+        nothing(&agent, &secret, query);
+    }
+    nothing(&agent, "5ec2e700-0000-4000-8000-00000000dead", "?topic=Job");
     let path = "/v1/event/stream?topic=Job&namespace=*";
     let mut all = open(&agent, &secret, path);
     let mut short = open(&agent, &ends, path);
@@ -173,6 +182,50 @@ fn event_streams_keep_to_the_rights_of_their_tokens() {
     let (_, ended) = listen(&mut all, Duration::from_secs(2));
     assert!(ended, "the stream outlives its token");
     assert!(!agent.log().contains(SECRET) && !agent.log().contains(&secret));
+}
+
+/// Logs and files that are followed end with the right to read them, here and through a server.
+#[test]
+fn followed_files_keep_to_the_rights_of_their_tokens() {
+    let server = guarded("acl-follow", &json!({"client": {"enabled": false}}));
+    bootstrap(&server);
+    let more = json!({
+        "server": {"enabled": false},
+        "client": {"enabled": true, "servers": [format!("127.0.0.1:{}", server.rpc)]},
+        "acl": {"enabled": true},
+    });
+    let mut node = Agent::prepare("acl-follow-node", &more);
+    node.spawn();
+    node.until("an answer", |a| a.try_get("/v1/agent/health").is_some());
+    server.until("a ready node", |a| get(a, SECRET, "/v1/nodes").text().contains("\"ready\""));
+    let job = shell_job("j", "service", 1, "echo hello; exec sleep 1000");
+    manage(&server, "PUT", "/v1/jobs", &job);
+    let list = |a: &Agent| get(a, SECRET, "/v1/job/j/allocations").json();
+    server.until("a running task", |a| list(a)[0]["ClientStatus"] == "running");
+    let alloc = list(&server)[0]["ID"].as_str().expect("an id").to_owned();
+    let rules = "namespace \"default\" { capabilities = [\"read-logs\", \"read-fs\"] }
+                 agent { policy = \"read\" }";
+    policy(&server, "logs", rules);
+    let (accessor, secret) = token(&server, "logs", "");
+    let (_, ends) = token(&server, "logs", "2s");
+    let log = format!("/v1/client/fs/logs/{alloc}?task=t&type=stdout&plain=true&follow=true");
+    let file = format!("/v1/client/fs/stream/{alloc}?path=alloc/logs/t.stdout.0&follow=true");
+    let mut short = open(&server, &ends, &log);
+    let monitor = "/v1/agent/monitor?log_level=info".to_owned();
+    let places = [(&server, &log), (&node, &log), (&server, &file), (&server, &monitor)];
+    let mut streams: Vec<TcpStream> =
+        places.iter().map(|(agent, path)| open(agent, &secret, path)).collect();
+    for (stream, (_, path)) in streams.iter_mut().zip(&places) {
+        let (_, ended) = listen(stream, Duration::from_millis(300));
+        assert!(!ended, "{path}");
+    }
+    let (_, ended) = listen(&mut short, Duration::from_secs(5));
+    assert!(ended, "the log outlives its token");
+    manage(&server, "DELETE", &format!("/v1/acl/token/{accessor}"), &Value::Null);
+    for (stream, (_, path)) in streams.iter_mut().zip(&places) {
+        let (_, ended) = listen(stream, Duration::from_secs(5));
+        assert!(ended, "the stream outlives its token: {path}");
+    }
 }
 
 /// A node apart has no tokens: whatever it is asked, its servers say whether it may answer
@@ -238,6 +291,25 @@ fn an_agent_without_tokens_asks_its_servers() {
     }
     assert_eq!(ask(&node, &jobs, "PUT", &restart, &json!({})).status, 200);
     assert_eq!(ask(&node, &jobs, "PUT", "/v1/client/gc", &json!({})).status, 403);
+    let pause = format!("/v1/client/allocation/{alloc}/pause");
+    for (state, status, text) in
+        [("zz", 400, "Not a valid task schedule state"), ("run", 500, "Enterprise only")]
+    {
+        let told = ask(&server, &jobs, "PUT", &pause, &json!({ "ScheduleState": state }));
+        assert_eq!((told.status, told.text().as_str()), (status, text));
+    }
+    // Clients name the node in the body too.
+    let meta = |id: &str| json!({ "NodeID": id, "Meta": { "rack": "r1" } });
+    let set = |id: &str| ask(&server, &machines, "PUT", "/v1/client/metadata", &meta(id));
+    assert_eq!(
+        (set(unknown).status, set(unknown).text()),
+        (404, format!("Unknown node {unknown}"))
+    );
+    assert_eq!(set(&id).json()["Dynamic"], json!({ "rack": "r1" }));
+    assert_eq!(get(&node, &machines, "/v1/client/metadata").json()["Meta"]["rack"], "r1");
+    let renew = "/v1/client/identity/renew";
+    assert_eq!(ask(&server, &machines, "PUT", renew, &json!({ "NodeID": id })).status, 200);
+    assert_eq!(ask(&server, &machines, "PUT", renew, &json!({})).status, 400, "no node");
 }
 
 fn check(agent: &Agent, path: &str, may: &str, may_not: &str, unknown: &str) {

@@ -18,6 +18,8 @@ use crate::support::http::{self, Answer};
 /// An agent process; killed, with all its tasks, when dropped.
 pub(crate) struct Agent {
     pub(crate) dir: PathBuf,
+    /// Where it listens.
+    pub(crate) host: String,
     pub(crate) port: u16,
     /// Where other agents call.
     pub(crate) rpc: u16,
@@ -37,6 +39,28 @@ impl Agent {
         agent.spawn();
         agent.until_ready();
         agent
+    }
+
+    /// A server without a client, once it leads.
+    pub(crate) fn with_no_node(name: &str, server: &Value) -> Self {
+        let mut agent =
+            Self::prepare(name, &json!({ "server": server, "client": { "enabled": false } }));
+        agent.spawn();
+        agent.until("a leader", |a| {
+            a.try_get("/v1/status/leader").is_some_and(|l| l.status == 200 && l.text().len() > 2)
+        });
+        agent
+    }
+
+    /// Lays more over the configuration, for the next start.
+    pub(crate) fn configure(&self, more: &Value) {
+        let file = self.dir.join("agent.json");
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        let mut config: Value = serde_json::from_str(&text).expect("JSON");
+        for (key, value) in more.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        std::fs::write(&file, config.to_string()).expect("a configuration");
     }
 
     /// Directory and configuration, nothing started.
@@ -63,7 +87,8 @@ impl Agent {
         }
         std::fs::write(dir.join("agent.json"), config.to_string()).expect("a configuration");
         let [port, rpc, serf] = ports;
-        Self { dir, port, rpc, serf, child: None }
+        let host = config["bind_addr"].as_str().expect("an address").to_owned();
+        Self { dir, host, port, rpc, serf, child: None }
     }
 
     pub(crate) fn spawn(&mut self) {
@@ -77,6 +102,14 @@ impl Agent {
         let mut command = Command::new("/bin/bash");
         command.args(["-c", "ulimit -f \"$1\"; exec \"$2\" agent -config \"$3\"", "bash"]);
         command.arg(kib.to_string()).arg(BINARY).arg(self.dir.join("agent.json"));
+        self.begin(command);
+    }
+
+    /// Starts it by another program, which becomes it or runs it: `strace`, `ip netns exec`.
+    pub(crate) fn spawn_by(&mut self, program: &[&str]) {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(BINARY).args(["agent", "-config"]);
+        command.arg(self.dir.join("agent.json"));
         self.begin(command);
     }
 
@@ -165,12 +198,12 @@ impl Agent {
         path: &str,
         body: Option<&str>,
     ) -> std::io::Result<Answer> {
-        let address = format!("127.0.0.1:{}", self.port);
+        let address = format!("{}:{}", self.host, self.port);
         http::send(&address, method, path, &[], body.map(str::as_bytes))
     }
 
     pub(crate) fn connect(&self) -> std::io::Result<TcpStream> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let stream = TcpStream::connect((self.host.as_str(), self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok(stream)
     }

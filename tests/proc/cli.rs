@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests of the binary start it")]
 
 use std::fs;
+use std::io::{Read, Write};
 use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
@@ -178,7 +179,7 @@ fn configurations_that_cannot_be_served_stop_the_start() {
     let file = dir.join("agent.hcl");
     let file_name = file.display().to_string();
     for (document, text) in [
-        (r#"{"tls":{"http":true}}"#, "==> tls.http is not supported by this version"),
+        (r#"{"tls":{"http":true}}"#, "==> tls.cert_file must be given for what else tls asks for"),
         (r#"{"server":{"bar":1}}"#, "server unexpected keys bar (line 1, column 12)"),
         ("server { enable = true }", "unexpected keys enable (line 1, column 10; did you mean"),
         ("server { enabled = ", "At 1:20: Unknown token: EOF"),
@@ -219,4 +220,101 @@ fn a_node_is_drained_and_taken_back() {
     let out = good(&agent, &["node", "drain", "-disable", "-self"]);
     assert!(out.contains("drain strategy unset"), "{out}");
     assert!(!good(&agent, &["node", "status"]).contains("ineligible"));
+}
+
+/// What a server parses is short enough for its loop; the command line takes more.
+#[test]
+fn a_server_parses_no_long_files() {
+    let agent = Agent::start(&json!({}));
+    let filler = "# 0123456789012345678901234567890123456789\n".repeat(7_000);
+    let text = format!("{filler}job \"long\" {{\n  group \"g\" {{}}\n}}\n");
+    let body = json!({ "JobHCL": text }).to_string();
+    let path = "/v1/jobs/parse";
+    let answer =
+        crate::support::http::send(&agent.address, "POST", path, &[], Some(body.as_bytes()))
+            .expect("an answer");
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("servers parse 262144 at most"), "{}", answer.text());
+    let path = agent.dir().join("long.hcl");
+    fs::write(&path, text).expect("a file");
+    let out = good(&agent, &["job", "run", "-output", &path.display().to_string()]);
+    assert!(out.contains("\"long\""));
+}
+
+/// The script for bash is loaded by bash, and offers words, flags and nothing else.
+#[test]
+fn completions_work_in_a_shell() {
+    if !std::path::Path::new("/bin/bash").exists() {
+        return;
+    }
+    let folder = std::path::Path::new(BINARY).parent().expect("a folder").display().to_string();
+    for (words, wanted) in [
+        ("vardo job st", "status stop start "),
+        ("vardo tls cert in", "info "),
+        ("vardo job run -var-", "-var-file= "),
+        ("vardo nosuchthing x", ""),
+    ] {
+        let cursor = words.split(' ').count() - 1;
+        let script = format!(
+            "PATH={folder}:$PATH; source <(vardo completions bash); COMP_WORDS=({words}); \
+             COMP_CWORD={cursor}; _vardo 2>/dev/null; printf '%s ' ${{COMPREPLY[@]}}"
+        );
+        let ran = Command::new("/bin/bash").args(["--norc", "-c", &script]).output().unwrap();
+        let offered = String::from_utf8_lossy(&ran.stdout);
+        assert_eq!(offered.trim_start(), wanted, "{words}");
+    }
+}
+
+/// What answers is no agent, or one that goes away: a line that says what to do.
+#[test]
+fn answers_that_are_none_are_told_in_one_line() {
+    for (scheme, answer, told) in [
+        ("http", "", "the agent broke off: it closed the connection; look whether it runs"),
+        ("http", "SSH-2.0-x\r\n", "what answers there speaks no HTTP"),
+        ("http", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[", "the agent broke off: "),
+        ("http", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n[", "check -address"),
+        ("https", "HTTP/1.1 400 Bad Request\r\n\r\n", "speaks no TLS; ask it by http:// instead"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("{scheme}://{}", listener.local_addr().expect("its address"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a caller");
+            drop(stream.read(&mut [0; 4096]));
+            drop(stream.write_all(answer.as_bytes()));
+        });
+        let mut command = Command::new(BINARY);
+        let ran = ran(&command.args(["job", "status", "-address", &address]).output().unwrap());
+        server.join().expect("the server ends");
+        assert_eq!((ran.status, ran.err.lines().count()), (1, 1), "{answer:?}: {}", ran.err);
+        assert!(ran.err.contains(told), "{answer:?}: {}", ran.err);
+    }
+}
+
+/// Nobody reads: the command ends without a word and as if all were well; a locale without UTF-8
+/// changes nothing, as nothing else than ASCII is said.
+#[test]
+fn a_closed_pipe_and_an_old_terminal_are_no_mistakes() {
+    let agent = Agent::start(&json!({}));
+    let path = write(&agent, &job("quiet", "exec sleep 600", 16));
+    good(&agent, &["job", "run", "-detach", &path]);
+    for args in [&["job", "status"][..], &["job", "status", "quiet"], &["job", "inspect", "quiet"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(BINARY);
+        command.args(args).env("NOMAD_ADDR", format!("http://{}", agent.address));
+        let ran = ran(&command.stdout(writer).output().expect("the binary runs"));
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{args:?}");
+        let mut command = Command::new(BINARY);
+        command.args(args).env("NOMAD_ADDR", format!("http://{}", agent.address));
+        let plain = command.env("LC_ALL", "C").env("TERM", "dumb").output().expect("it runs");
+        assert!(plain.status.success() && plain.stdout.is_ascii(), "{args:?}");
+    }
+    for args in [&["job", "status"][..], &["alloc", "exec", "-job", "quiet", "true"]] {
+        let mut command = Command::new(BINARY);
+        let down = command.args(args).env("NOMAD_ADDR", "http://127.0.0.1:1").output();
+        let ran = ran(&down.expect("the binary runs"));
+        assert_eq!((ran.status, ran.err.lines().count()), (1, 1), "{}", ran.err);
+        assert!(ran.err.contains("start one by `vardo agent`"), "{}", ran.err);
+    }
 }

@@ -2,9 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test waits")]
 
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
+
+use vardo::stdx::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -12,9 +13,13 @@ use super::agent::Agent;
 use crate::support::http::Answer;
 
 /// Three servers that are to begin a cluster, started.
-fn three(name: &str, more: &Value) -> Vec<Agent> {
+pub(crate) fn three(name: &str, more: &Value) -> Vec<Agent> {
+    several(3, name, more)
+}
+
+pub(crate) fn several(count: u64, name: &str, more: &Value) -> Vec<Agent> {
     let mut agents: Vec<Agent> =
-        (0..3).map(|n| prepared(&format!("{name}{n}"), 3, &[], more)).collect();
+        (0..count).map(|n| prepared(&format!("{name}{n}"), count, &[], more)).collect();
     let ports: Vec<u16> = agents.iter().map(|a| a.serf).collect();
     for agent in &mut agents {
         configure(agent, |config| config["server"]["server_join"] = join(&ports));
@@ -35,6 +40,7 @@ fn prepared(name: &str, expect: u64, ports: &[u16], more: &Value) -> Agent {
     let mut config = json!({
         "server": { "enabled": true, "bootstrap_expect": expect, "server_join": join(ports) },
         "client": { "enabled": false },
+        "log_level": "INFO",
     });
     for (key, value) in more.as_object().into_iter().flatten() {
         if let (Some(block), Some(value)) = (config[key].as_object_mut(), value.as_object()) {
@@ -61,7 +67,7 @@ fn leader_of(agent: &Agent) -> Option<u16> {
 }
 
 /// Place of the leader among running agents, once all of them agree.
-fn leader(agents: &[Agent], running: &[usize]) -> usize {
+pub(crate) fn leader(agents: &[Agent], running: &[usize]) -> usize {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         let told: BTreeSet<Option<u16>> = running.iter().map(|i| leader_of(&agents[*i])).collect();
@@ -137,6 +143,44 @@ fn a_killed_leader_takes_no_acknowledged_write_along() {
     assert!(acknowledged.is_subset(&paths(&agents[left])));
 }
 
+/// What the command line says to an agent, and its exit status.
+fn command(agent: &Agent, args: &[&str]) -> (i32, String) {
+    let mut command = std::process::Command::new(crate::support::agent::BINARY);
+    command.args(args).env("NOMAD_ADDR", format!("http://127.0.0.1:{}", agent.port));
+    let ran = command.output().expect("the binary runs");
+    let said = [ran.stdout, ran.stderr].concat();
+    (ran.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Servers that do not look for each other are brought together, and the lead is handed over.
+#[test]
+fn an_operator_makes_a_cluster_and_moves_its_lead_by_hand() {
+    let mut agents: Vec<Agent> =
+        (0..3).map(|n| prepared(&format!("byhand{n}"), 3, &[], &json!({}))).collect();
+    for agent in &mut agents {
+        agent.spawn();
+    }
+    for agent in &agents {
+        agent.until("the API", |a| a.try_get("/v1/status/peers").is_some());
+    }
+    let (status, said) = command(&agents[0], &["check"]);
+    assert!(status == 2 && said.contains("no leader"), "{said}");
+    let others = [1, 2].map(|i: usize| format!("127.0.0.1:{}", agents[i].serf));
+    let joined = command(&agents[0], &["server", "join", &others[0], &others[1]]);
+    assert_eq!(joined, (0, "Joined 2 servers successfully\n".to_owned()));
+    let first = leader(&agents, &[0, 1, 2]);
+    let next = (first + 1) % 3;
+    let template = "{{range .Servers}}{{.ID}} {{.Address}}\n{{end}}";
+    let (_, peers) = command(&agents[next], &["operator", "raft", "list-peers", "-t", template]);
+    let address = format!("127.0.0.1:{}", agents[next].rpc);
+    let line = peers.lines().find(|l| l.ends_with(&address)).expect("the next leader");
+    let id = line.split(' ').next().expect("an id");
+    let args = ["operator", "raft", "transfer-leadership", "-peer-id", id];
+    let moved = command(&agents[next], &args);
+    assert_eq!(moved, (0, format!("Transferred leadership to {address}\n")));
+    agents[first].until("the new leader", |_| leader(&agents, &[0, 1, 2]) == next);
+}
+
 #[test]
 fn a_follower_passes_on_what_the_leader_must_answer() {
     // With a shared secret, which both ends of a link must prove.
@@ -144,6 +188,9 @@ fn a_follower_passes_on_what_the_leader_must_answer() {
     let agents = three("pass", &secret);
     let at = leader(&agents, &[0, 1, 2]);
     let (follower, other) = (&agents[(at + 1) % 3], &agents[(at + 2) % 3]);
+    assert_eq!(follower.get("/v1/agent/self").json()["stats"]["serf"]["encrypted"], "true");
+    let keyring = follower.get("/v1/agent/keyring/list");
+    assert!(keyring.status == 501 && keyring.text().contains("not served"), "{}", keyring.text());
     let first = write(follower, "a").expect("an answer");
     assert_eq!(first.status, 200, "{}", first.text());
     let index = first.index();
@@ -179,6 +226,63 @@ fn a_follower_passes_on_what_the_leader_must_answer() {
     assert_eq!((missing.status, missing.text()), (404, "job not found".to_owned()));
 }
 
+/// What every server holds of the variables, and of which entry.
+fn digest(agent: &Agent) -> (u64, String) {
+    let answer = agent.get("/v1/vars?stale");
+    (answer.index(), answer.text())
+}
+
+#[test]
+fn a_server_behind_the_log_is_sent_the_state() {
+    let short = json!({ "server": { "raft_trailing_logs": 16 } });
+    let mut agents = three("behind", &short);
+    let at = leader(&agents, &[0, 1, 2]);
+    let (left, other) = ((at + 1) % 3, (at + 2) % 3);
+    agents[left].until("a key", |a| write(a, "first").is_some_and(|w| w.status == 200));
+    agents[left].kill();
+    // The log stays for it until the leader has given it up, an election time-out or two later.
+    std::thread::sleep(Duration::from_secs(4));
+    // 6 MB of state, and more entries than the log keeps.
+    let value = "x".repeat(5_000);
+    std::thread::scope(|scope| {
+        for w in 0..8 {
+            let (agent, value) = (&agents[if w % 2 == 0 { at } else { other }], &value);
+            scope.spawn(move || {
+                for n in 0..160 {
+                    let items = json!({ "Items": { "k": value } });
+                    let answer = agent.put(&format!("/v1/var/w{w}/n{n}"), &items);
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                }
+            });
+        }
+    });
+    // It is killed in the middle of taking it in, wherever that is, and has the old state or the
+    // new one.
+    for wait in [150, 250, 350] {
+        agents[left].spawn();
+        std::thread::sleep(Duration::from_millis(wait));
+        agents[left].kill();
+    }
+    agents[left].spawn();
+    agents[left].until("the state", |a| {
+        a.try_get("/v1/vars?stale").is_some_and(|r| r.status == 200)
+            && digest(a) == digest(&agents[at])
+    });
+    assert_eq!(paths(&agents[left]).len(), 8 * 160 + 1);
+    // By whichever of the two led meanwhile: under load the leadership may move.
+    let logs = agents[at].log() + &agents[other].log();
+    assert!(logs.contains("bytes of state"), "no state was sent:\n{logs}");
+    // It votes as before: with it and one other there is a majority.
+    agents[other].kill();
+    assert_eq!(write(&agents[left], "second").expect("an answer").status, 200);
+    // What it holds is there after a restart, the remains of the old state are not.
+    agents[left].kill();
+    agents[left].spawn();
+    agents[left].until("the second write", |a| {
+        a.try_get("/v1/vars?stale").is_some_and(|r| r.status == 200) && paths(a).contains("second")
+    });
+}
+
 #[test]
 fn one_server_grows_to_three_and_shrinks_again() {
     let mut agents = vec![prepared("grow0", 1, &[], &json!({}))];
@@ -195,9 +299,9 @@ fn one_server_grows_to_three_and_shrinks_again() {
         agent.until("its API", |a| a.try_get("/v1/agent/members").is_some());
         let answer = agent.put(&path, &json!({})).json();
         assert_eq!(answer["num_joined"], 1, "{answer}");
-        let nobody = agent.put("/v1/agent/join?address=127.0.0.1:1&address=x", &json!({})).json();
+        let nobody = agent.put("/v1/agent/join?address=127.0.0.1:1&address=x:y", &json!({})).json();
         assert_eq!(nobody["num_joined"], 0, "{nobody}");
-        let why = "\"x\" is not an address; failed to join 127.0.0.1:1: nobody answered";
+        let why = "\"x:y\": \"y\" is no port; failed to join 127.0.0.1:1: nobody answered";
         assert_eq!(nobody["error"], why);
         agents.push(agent);
     }

@@ -5,10 +5,11 @@
     reason = "tests of the binary wait for it and write from several threads"
 )]
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use vardo::stdx::BTreeMap;
 
 use serde_json::json;
 
@@ -245,6 +246,16 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
     agent.until_ready();
     assert_eq!(agent.get("/v1/vars").json().as_array().map(Vec::len), Some(kept));
     assert_eq!(agent.put("/v1/var/fill/more", &json!({ "Items": { "k": "v" } })).status, 200);
+}
+
+/// The store asks for more addresses than it may ever need, and makes do with what there is.
+#[test]
+fn few_addresses_are_enough() {
+    let mut agent = Agent::prepare("addresses", &json!({}));
+    let limited = ["/bin/bash", "-c", "ulimit -v 6000000; exec \"$@\"", "bash"];
+    agent.spawn_by(&limited);
+    agent.until_ready();
+    assert_eq!(agent.put("/v1/var/a", &json!({ "Items": { "k": "v" } })).status, 200);
 }
 
 /// The client that opens more connections than it may is told so, and others are not.

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::agent::{Agent, shell_job};
 
 /// A reader behind the head of its answer.
-struct Stream {
+pub(crate) struct Stream {
     head: String,
     lines: BufReader<TcpStream>,
 }
 
 impl Stream {
-    fn open(agent: &Agent, query: &str) -> Self {
+    pub(crate) fn open(agent: &Agent, query: &str) -> Self {
         let mut stream = agent.connect().expect("a connection");
         let head = format!(
             "GET /v1/event/stream{query} HTTP/1.1\r\nHost: v\r\nAccept-Encoding: gzip\r\n\r\n"
@@ -29,14 +29,24 @@ impl Stream {
     }
 
     /// The next line; `None` at the end.
-    fn next(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("a line in time");
-        (!line.is_empty()).then(|| serde_json::from_str(&line).expect("JSON"))
+    pub(crate) fn next(&mut self) -> Option<Value> {
+        let chunked = self.head.contains("Transfer-Encoding: chunked");
+        loop {
+            let mut line = String::new();
+            self.lines.read_line(&mut line).expect("a line in time");
+            if chunked && line == "0\r\n" {
+                return None;
+            }
+            // Sizes of chunks, which are whole lines here, and what is around them.
+            if chunked && !line.is_empty() && !line.starts_with('{') {
+                continue;
+            }
+            return (!line.is_empty()).then(|| serde_json::from_str(&line).expect("JSON"));
+        }
     }
 
     /// Reads on to an event with this type, topic and key.
-    fn until(&mut self, kind: &str, topic: &str, key: &str) -> Value {
+    pub(crate) fn until(&mut self, kind: &str, topic: &str, key: &str) -> Value {
         loop {
             let line = self.next().expect("the stream goes on");
             for event in line["Events"].as_array().into_iter().flatten() {
@@ -115,6 +125,53 @@ fn what_happens_is_told_in_order() {
     let gone = last["Events"].as_array().expect("events").iter().find(|e| e["Topic"] == "Job");
     assert_eq!(gone.map(|e| &e["Payload"]["Deleted"]), Some(&json!(true)));
     assert_eq!(agent.get("/v1/event/stream?topic=a:b:c").status, 400);
+}
+
+/// Each kind of change has its own name.
+#[test]
+fn what_is_done_by_hand_is_told_by_its_name() {
+    let agent = Agent::start("events-kinds");
+    let mut all = Stream::open(&agent, "");
+    agent.put("/v1/jobs", &shell_job("web", "service", 1, "exec sleep 600"));
+    agent.until("a running task", |a| {
+        a.allocs("web").first().is_some_and(|x| x["ClientStatus"] == "running")
+    });
+    let id = agent.get("/v1/job/web/deployment").json()["ID"].as_str().expect("an id").to_owned();
+    let steer = |op: &str, body: &Value| {
+        let mut body = body.clone();
+        body["DeploymentID"] = json!(id);
+        let answer = agent.put(&format!("/v1/deployment/{op}/{id}"), &body);
+        assert_eq!(answer.status, 200, "{op}: {}", answer.text());
+    };
+    steer("pause", &json!({ "Pause": true }));
+    let told = all.until("DeploymentStatusUpdate", "Deployment", &id);
+    assert_eq!(told["Payload"]["Deployment"]["Status"], "paused");
+    steer("pause", &json!({ "Pause": false }));
+    steer("promote", &json!({ "Groups": ["zz"] }));
+    all.until("DeploymentPromotion", "Evaluation", &newest_eval(&agent));
+    let alloc = agent.allocs("web")[0]["ID"].clone();
+    steer("allocation-health", &json!({ "HealthyAllocationIDs": [alloc] }));
+    let told = all.until("DeploymentAllocHealth", "Deployment", &id);
+    assert_eq!(told["Payload"]["Deployment"]["TaskGroups"]["g"]["HealthyAllocs"], 1);
+    let scale = json!({ "Count": 2, "Target": { "Group": "g" } });
+    assert_eq!(agent.put("/v1/job/web/scale", &scale).status, 200);
+    let told = all.until("JobRegistered", "Job", "web");
+    assert_eq!(told["Payload"]["Job"]["TaskGroups"][0]["Count"], 2);
+
+    let volume = json!({ "Volume": { "Name": "v", "PluginID": "mkdir" } });
+    let made = agent.put("/v1/volume/host/create", &volume).json();
+    let id = made["Volume"]["ID"].as_str().expect("an id");
+    all.until("HostVolumeRegistered", "HostVolume", id);
+    assert_eq!(agent.delete(&format!("/v1/volume/host/{id}")).status, 200);
+    let told = all.until("HostVolumeDeleted", "HostVolume", "");
+    assert_eq!(told["FilterKeys"], json!([id, "v", "mkdir"]));
+}
+
+fn newest_eval(agent: &Agent) -> String {
+    let evals = agent.get("/v1/job/web/evaluations").json();
+    let evals = evals.as_array().expect("a list").iter();
+    let newest = evals.max_by_key(|e| e["CreateIndex"].as_u64()).expect("one");
+    newest["ID"].as_str().expect("an id").to_owned()
 }
 
 /// A reader that takes nothing does not hold up anybody, and is cut off once what it would be told

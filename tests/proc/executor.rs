@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use vardo::client::exec_proto::{
-    ExecutorCmd, ExecutorEvent, Exit, Handle, Lines, PROTO, StartSpec, Usage, write_line,
+    ExecutorCmd, ExecutorEvent, Exit, Handle, Lines, Mount, PROTO, StartSpec, Usage, write_line,
 };
 use vardo::os::{proc, spawn};
 use vardo::stdx::json;
@@ -145,8 +145,10 @@ fn start(spec: &StartSpec) -> (Child, Talk) {
     let run_dir = Path::new(&spec.run_dir);
     fs::write(run_dir.join("start.json"), serde_json::to_vec(spec).unwrap()).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vardo"));
-    command.arg("executor").arg(run_dir).stdin(OwnedFd::from(theirs));
+    // With a file open, as the agent has its own.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec 9< /dev/null; exec \"$0\" executor \"$1\""]);
+    command.arg(env!("CARGO_BIN_EXE_vardo")).arg(run_dir).stdin(OwnedFd::from(theirs));
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     drop(command);
     (child, Talk::new(ours))
@@ -185,6 +187,29 @@ fn a_task_runs_and_its_end_is_recorded_before_it_is_told() {
     assert!(child.wait().unwrap().success());
     // A restarted agent that finds nobody reads the record.
     assert!(matches!(spawn::adopt(&handle), Err(ExecutorEvent::Exited(e)) if e == exit));
+}
+
+/// What the agent and the executor hold open, and signals that they hold back, are not the task's.
+#[test]
+fn a_task_inherits_nothing() {
+    let scene = Scene::new("inherits");
+    let mut spec = scene.shell("");
+    (spec.command, spec.args) = ("/bin/cat".to_owned(), vec!["/proc/self/status".to_owned()]);
+    let (mut child, mut talk) = start(&spec);
+    assert_eq!(talk.exited().code, 0);
+    let status = scene.log("t.stdout.0");
+    assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
+    talk.send(&ExecutorCmd::Shutdown);
+    assert!(child.wait().unwrap().success());
+    let scene = Scene::new("inherits-files");
+    let mut spec = scene.shell("");
+    (spec.command, spec.args) = ("/bin/ls".to_owned(), vec!["/proc/self/fd".to_owned()]);
+    let (mut child, mut talk) = start(&spec);
+    assert_eq!(talk.exited().code, 0);
+    // The last one is what it reads itself.
+    assert_eq!(scene.log("t.stdout.0"), "0\n1\n2\n3\n");
+    talk.send(&ExecutorCmd::Shutdown);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
@@ -274,6 +299,33 @@ fn a_task_outlives_its_agent_and_is_found_again() {
     drop(talk);
     assert!(child.wait().unwrap().success());
     assert_eq!(scene.log("t.stdout.0"), "a\nb\n");
+}
+
+/// Who goes down tells all processes to end: what the task then does is not its own end once the
+/// machine is up again. What it did while the machine ran is.
+#[test]
+fn an_end_that_the_machine_brought_is_not_the_tasks() {
+    for all in [true, false] {
+        let scene = Scene::new(&format!("going-down-{all}"));
+        let (mut child, mut talk) =
+            start(&scene.shell("trap 'exit 0' TERM; while :; do sleep 0.1; done"));
+        let handle = talk.started();
+        until("the trap is set", || proc::descendants(handle.pid).len() == 1);
+        drop(talk);
+        for pid in [handle.executor_pid, handle.pid].into_iter().skip(usize::from(!all)) {
+            let pid = pid.to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        }
+        assert!(child.wait().unwrap().success());
+        assert_eq!(recorded(&scene).going_down, all);
+        let ended = |event| matches!(event, ExecutorEvent::Exited(exit) if exit.code == 0);
+        assert!(ended(spawn::adopt(&handle).unwrap_err()));
+        let before = Handle { boot_id: "another".to_owned(), ..handle };
+        match spawn::adopt(&before).unwrap_err() {
+            ExecutorEvent::Lost { reason } if all => assert_eq!(reason, "machine restarted"),
+            event => assert!(!all && ended(event)),
+        }
+    }
 }
 
 #[test]
@@ -409,4 +461,57 @@ fn an_idle_executor_is_small() {
     talk.exited();
     drop(talk);
     assert!(child.wait().unwrap().success());
+}
+
+/// Volumes are there for the task and for what runs beside it, and for nobody else. A link that a
+/// task planted for its next start makes no other place look as it likes (CVE-2026-14896).
+#[test]
+fn volumes_are_mounted_for_the_task_alone() {
+    if !vardo::os::mount::is_allowed() {
+        return;
+    }
+    let scene = Scene::new("mounts");
+    fs::create_dir_all(scene.0.join("volume")).unwrap();
+    fs::write(scene.0.join("volume/file"), "content").unwrap();
+    let mount = |target: &str, read_only| Mount {
+        source: scene.path("volume"),
+        target: target.to_owned(),
+        read_only,
+        ..Mount::default()
+    };
+    let spec = StartSpec {
+        task_dir: scene.path("task"),
+        mounts: vec![mount("a/b", true), mount("c", false)],
+        ..scene.shell(
+            "cat a/b/file; echo x > a/b/new || echo kept; echo y > c/new; \
+             grep ' - ' /proc/self/mountinfo | grep -c nosuid,nodev",
+        )
+    };
+    // What an agent left that had no right to mount.
+    std::os::unix::fs::symlink(scene.path("volume"), scene.0.join("task/c")).unwrap();
+    let (mut child, mut talk) = start(&spec);
+    talk.exited();
+    talk.send(&ExecutorCmd::Shutdown);
+    child.wait().unwrap();
+    assert!(scene.log("t.stdout.0").starts_with("contentkept\n"), "{}", scene.log("t.stdout.0"));
+    assert_eq!(fs::read_to_string(scene.0.join("volume/new")).unwrap(), "y\n");
+    assert_eq!(fs::read_dir(scene.0.join("task/a/b")).unwrap().count(), 0, "here is nothing");
+
+    for target in ["etc", "etc/ssl"] {
+        let scene = Scene::new("mount-link");
+        fs::create_dir_all(scene.0.join("volume")).unwrap();
+        std::os::unix::fs::symlink("/etc", scene.0.join("task/etc")).unwrap();
+        let mount = Mount { source: scene.path("volume"), ..mount(target, false) };
+        let spec = StartSpec {
+            task_dir: scene.path("task"),
+            mounts: vec![mount],
+            ..scene.shell("echo started")
+        };
+        let (mut child, mut talk) = start(&spec);
+        assert!(matches!(talk.next(), Some(ExecutorEvent::Hello { .. })));
+        let Some(ExecutorEvent::StartFailed { error }) = talk.next() else { panic!("started") };
+        assert!(error.contains("failed to mount"), "{error}");
+        drop(talk);
+        child.wait().unwrap();
+    }
 }

@@ -58,7 +58,7 @@ fn a_token_dispatches_once_however_many_ask_at_the_same_time() {
             assert_eq!(reply.status, 200, "{}", reply.text());
             reply.json()["DispatchedJobID"].as_str().expect("an id").to_owned()
         };
-        let ids: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+        let ids: vardo::stdx::BTreeSet<String> = std::thread::scope(|scope| {
             let asked: Vec<_> = (0..24).map(|_| scope.spawn(ask)).collect();
             asked.into_iter().map(|a| a.join().expect("an answer")).collect()
         });

@@ -47,12 +47,19 @@ fn counters_gauges_and_histograms() {
         ("nomad_nomad_autopilot_healthy{", 1.0),
         ("nomad_nomad_autopilot_failure_tolerance{", 0.0),
         ("nomad_nomad_agent_http_connections{", 1.0),
+        ("nomad_client_allocs_start{host", 2.0),
+        ("nomad_client_allocs_running{host", 2.0),
+        ("nomad_client_allocs_failed{host", 0.0),
+        ("nomad_client_allocs_complete{host", 0.0),
+        ("nomad_nomad_rpc_request{host", 0.0),
+        ("nomad_nomad_plan_queue_depth{", 0.0),
         ("nomad_client_allocations_running{datacenter=\"dc1\",node_class=\"none\"", 2.0),
         ("nomad_client_tasks_running{", 2.0),
         ("nomad_client_allocated_cpu{", 20.0),
         ("nomad_client_allocs_cpu_allocated{alloc_id=", 10.0),
         ("nomad_client_allocs_memory_allocated{alloc_id=", f64::from(10 << 20)),
         ("nomad_client_allocated_memory{", 20.0),
+        ("nomad_client_allocated_max_memory{", 20.0),
     ] {
         assert_eq!(value(&text, begin), Some(want), "{begin}\n{text}");
     }
@@ -69,13 +76,21 @@ fn counters_gauges_and_histograms() {
         "process_open_fds{",
         "vardo_http_answers{class=\"2xx\",host=\"metrics\"}",
         "vardo_http_read_seconds_count{",
+        "nomad_runtime_alloc_bytes{",
+        "nomad_nomad_broker_wait_time_count{",
+        "nomad_nomad_broker_process_time_count{",
+        "nomad_nomad_broker_response_time_sum{",
+        "nomad_nomad_plan_submit_count{",
         "vardo_http_write_seconds_count{",
         "vardo_loop_turn_seconds_count{",
         "vardo_loop_commit_seconds_sum{",
     ] {
         assert!(value(&text, begin).is_some_and(|v| v > 0.0), "{begin}\n{text}");
     }
-    assert!(value(&text, "nomad_client_host_cpu_idle{cpu=\"cpu0\"").is_some());
+    for name in ["idle", "total"] {
+        let begin = format!("nomad_client_host_cpu_{name}{{cpu=\"cpu0\"");
+        assert!(value(&text, &begin).is_some(), "{begin}");
+    }
     assert!(!text.contains("heartbeat"), "filtered");
     // Rates need some time between two questions.
     agent.until("time that tasks have spent", |a| {
@@ -88,9 +103,9 @@ fn counters_gauges_and_histograms() {
     let all = "vardo_http_write_seconds_bucket{host=\"metrics\",le=\"+Inf\"}";
     assert_eq!((count, value(&text, all)), (2.0, Some(2.0)));
     let types = |kind: &str| text.lines().filter(|l| l.ends_with(kind)).count();
-    assert_eq!((types(" histogram"), types(" summary")), (4, 1));
+    assert_eq!((types(" histogram"), types(" summary")), (4, 5));
     let names: Vec<&str> = text.lines().filter(|l| l.starts_with("# TYPE")).collect();
-    let once: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    let once: vardo::stdx::BTreeSet<&str> = names.iter().copied().collect();
     assert_eq!(names.len(), once.len(), "a type is told once");
 
     // The JSON form shows the last whole interval.
@@ -112,6 +127,43 @@ fn counters_gauges_and_histograms() {
         at.ends_with(" +0000 UTC") && at.len() == "2026-11-23 08:35:50 +0000 UTC".len(),
         "{at}"
     );
+}
+
+#[test]
+fn what_happens_to_tasks_and_what_agents_ask_of_each_other_is_counted() {
+    let telemetry = json!({ "prometheus_metrics": true });
+    let server = Agent::with_no_node(
+        "count-server",
+        &json!({ "bootstrap_expect": 1,
+        "enabled": true }),
+    );
+    let mut client = Agent::prepare(
+        "count-client",
+        &json!({
+            "telemetry": telemetry,
+            "server": { "enabled": false },
+            "client": { "enabled": true, "servers": [format!("127.0.0.1:{}", server.rpc)] },
+        }),
+    );
+    server.configure(&json!({ "telemetry": telemetry }));
+    client.spawn();
+    server.until("a ready node", |a| {
+        a.try_get("/v1/nodes").is_some_and(|r| r.text().contains("\"ready\""))
+    });
+    let mut job = shell_job("fails", "batch", 1, "exit 3");
+    job["Job"]["TaskGroups"][0]["RestartPolicy"] = json!({
+        "Attempts": 1, "Interval": 600_000_000_000_i64, "Delay": 10_000_000,
+        "Mode": "fail",
+    });
+    job["Job"]["TaskGroups"][0]["ReschedulePolicy"] = json!({ "Attempts": 0, "Unlimited": false });
+    server.put("/v1/jobs", &job);
+    server.put("/v1/jobs", &shell_job("works", "batch", 1, "exit 0"));
+    client.until("their ends", |c| {
+        let text = c.get("/v1/metrics?format=prometheus").text();
+        let of = |name: &str| value(&text, &format!("nomad_client_allocs_{name}{{host"));
+        ["start", "running", "restart", "failed", "complete", "oom_killed"].map(of)
+            == [3.0, 3.0, 1.0, 1.0, 1.0, 0.0].map(Some)
+    });
 }
 
 #[test]

@@ -138,3 +138,116 @@ fn the_description_of_the_host_is_for_debugging() {
     let reply = agent.get("/v1/agent/host");
     assert_eq!((reply.status, reply.text().as_str()), (403, "Permission denied"));
 }
+
+/// A program in the place of `journalctl`: it tells how it was called, and goes on while followed.
+const JOURNALCTL: &str = r#"#!/bin/sh
+case "$*" in *-f*) echo $$ > "$HOME/followed" ;; esac
+echo "$@"
+case "$*" in *-f*) exec sleep 600 ;; *large*) seq 200000 ;; esac
+"#;
+
+#[test]
+fn the_journal_of_the_machine_is_exported() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut agent = Agent::prepare("export", &json!({}));
+    let program = agent.dir.join("journalctl");
+    std::fs::write(&program, JOURNALCTL).expect("written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("set");
+    let path = format!("PATH={}:/usr/bin:/bin", agent.dir.display());
+    agent.spawn_by(&["/usr/bin/env", &path]);
+    agent.until_ready();
+    let export = |query: &str| agent.get(&format!("/v1/agent/monitor/export{query}"));
+    let args = "--no-pager -xu nomad --since 259200s ago\n";
+    assert_eq!(export("?service_name=nomad&plain=true").text(), args);
+    let node = agent.get("/v1/agent/self").json()["stats"]["client"]["node_id"].clone();
+    let node = node.as_str().expect("an id");
+    let frame = export(&format!("?service_name=nomad&logs_since=1h30m&node_id={node}"));
+    let args = "--no-pager -xu nomad --since 5400s ago\n";
+    let data = Bytes::encode(args.as_bytes());
+    assert_eq!(frame.json(), json!({"Data": data, "Offset": args.len()}));
+    let large = export("?service_name=nomad-large&plain=true").text();
+    assert!(large.ends_with("\n199999\n200000\n"), "{}", large.len());
+    for (query, status, text) in [
+        ("", 400, "Either -service-name or -on-disk must be set"),
+        ("?on_disk=true", 400, "No nomad log file defined"),
+        ("?on_disk=true&follow=true", 400, "Cannot follow log file"),
+        (
+            "?on_disk=true&service_name=nomad",
+            400,
+            "Cannot target journald and nomad log file simultaneously",
+        ),
+        ("?service_name=sshd", 422, "service name must include 'nomad"),
+        ("?service_name=nomad.x", 422, "service name must include 'nomad"),
+        ("?service_name=nomad&logs_since=-1h", 400, "Unable to parse logs_since"),
+    ] {
+        let answer = export(query);
+        assert_eq!((answer.status, answer.text().as_str()), (status, text), "{query}");
+    }
+    // It ends with its reader, and there are not too many.
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        readers.push(follow(&agent, "/export?service_name=nomad&follow=true"));
+        drop(frame_data(readers.last_mut().expect("one")));
+    }
+    assert!(export("?service_name=nomad").text().contains("under way"));
+    let pid = std::fs::read_to_string(agent.dir.join("followed")).expect("a pid");
+    drop(readers);
+    agent.until("its end", |_| !std::path::Path::new(&format!("/proc/{}", pid.trim())).exists());
+    assert_eq!(export("?service_name=nomad").status, 200);
+}
+
+#[test]
+fn the_log_goes_to_a_file_that_is_begun_anew_and_exported() {
+    let mut agent = Agent::prepare("log-file", &json!({}));
+    let folder = agent.dir.join("logs");
+    std::fs::create_dir(&folder).expect("made");
+    let write = |agent: &Agent, file: &str, json: bool| {
+        agent.configure(&json!({
+            "log_level": "INFO", "log_json": json, "log_file": folder.join(file),
+            "log_rotate_bytes": 4_000, "log_rotate_max_files": 2,
+        }));
+    };
+    write(&agent, "", false);
+    agent.spawn();
+    agent.until_ready();
+    let log = || std::fs::read_to_string(folder.join("nomad.log")).expect("a log");
+    assert!(log().contains(" [INFO] agent: vardo "), "{}", log());
+    let export = "/v1/agent/monitor/export?on_disk=true";
+    assert_eq!(agent.get(&format!("{export}&plain=true")).text(), log());
+    let frame = agent.get(export).json();
+    assert_eq!(frame, json!({"Data": Bytes::encode(log().as_bytes()), "Offset": log().len()}));
+
+    // Files are begun anew, and two of the older are kept.
+    for _ in 0..200 {
+        agent.put("/v1/agent/reload", &json!({}));
+    }
+    agent.until("older files", |_| std::fs::read_dir(&folder).expect("read").count() == 3);
+    for entry in std::fs::read_dir(&folder).expect("read").map(|e| e.expect("an entry")) {
+        let name = entry.file_name().into_string().expect("text");
+        let time = name.strip_prefix("nomad").and_then(|n| n.strip_suffix(".log")).expect("ours");
+        assert!(time.is_empty() || time.starts_with("-1"), "{name}");
+        assert!(entry.metadata().expect("its size").len() <= 4_000);
+    }
+
+    // Another file and form after a reload; a full disk stops nothing.
+    write(&agent, "other.json", true);
+    agent.put("/v1/agent/reload", &json!({}));
+    let other = folder.join("other.json");
+    agent.until("the other file", |_| {
+        std::fs::read_to_string(&other).is_ok_and(|t| t.contains(READ_AGAIN))
+    });
+    let text = std::fs::read_to_string(&other).expect("a log");
+    let line: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(line["@message"], READ_AGAIN);
+    std::fs::remove_file(&other).expect("removed");
+    std::os::unix::fs::symlink("/dev/full", &other).expect("linked");
+    agent.put("/v1/agent/reload", &json!({}));
+    agent.put("/v1/agent/reload", &json!({}));
+    assert_eq!(agent.get("/v1/agent/health").status, 200);
+}
+
+/// What the next frame holds.
+fn frame_data(reader: &mut BufReader<TcpStream>) -> Value {
+    let mut frames = serde_json::Deserializer::from_reader(reader).into_iter::<Value>();
+    frames.next().expect("a frame").expect("JSON")
+}

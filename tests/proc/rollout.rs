@@ -295,6 +295,10 @@ fn a_job_that_never_fits_costs_no_time_while_it_waits() {
         let evals = a.get("/v1/job/web/evaluations").json();
         evals.as_array().is_some_and(|l| l.iter().any(|e| e["Status"] == "blocked"))
     });
+    // A new server makes a key at leisure.
+    agent.until("the root key's other half", |a| {
+        a.get("/.well-known/jwks.json").json()["keys"][0]["alg"] == "RS256"
+    });
     std::thread::sleep(std::time::Duration::from_millis(500));
     let (before, index) = (ticks(agent.pid()), agent.get("/v1/evaluations").index());
     std::thread::sleep(std::time::Duration::from_secs(4));

@@ -3,16 +3,20 @@
 //! `$ command` is run, the lines below are what it prints, `! line` what it prints on standard
 //! error, `? n` its exit status where that is not 0. `<*>` stands for anything within a line,
 //! `<:name>` for a word that is kept, to be used as `{name}`; a line `...` for any lines. `{dir}`
-//! is a directory of the agent. `> path` begins a file, up to the next command; `~` waits a moment;
-//! `@ {…}` is the agent's configuration.
+//! is a directory of the agent, where commands run. `> path` begins a file, up to the next
+//! command; `~` waits a moment; `@ {…}` is the agent's configuration. `^C` interrupts the command
+//! after a second, and with `%` standard output is a terminal, whose escapes show as `^[`.
 
 #![expect(clippy::disallowed_methods, reason = "tests of the binary start it")]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::io::{ErrorKind, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
+
+use vardo::stdx::BTreeMap;
 
 use serde_json::json;
 
@@ -71,11 +75,45 @@ fn all_fit(patterns: &[&str], lines: &[&str], names: &mut Names) -> bool {
     }
 }
 
+/// What a command printed that was interrupted.
+fn interrupted(mut command: Command) -> Output {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    sleep(Duration::from_secs(1));
+    super::agent::send("INT", child.id());
+    child.wait().expect("it ends");
+    child.wait_with_output().expect("what it printed")
+}
+
+/// What a command prints at a terminal.
+fn at_terminal(mut command: Command) -> Output {
+    let (mut user, program) = vardo::os::terminal::open().expect("a terminal");
+    let mut child = command.stdout(program).stderr(Stdio::piped()).spawn().expect("it runs");
+    // It holds the terminal's other side.
+    drop(command);
+    let (mut printed, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        match user.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => printed.extend_from_slice(&piece[..n]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(5)),
+            Err(_) => break,
+        }
+    }
+    child.wait().expect("it ends");
+    let ended = child.wait_with_output().expect("what it printed");
+    let text = String::from_utf8_lossy(&printed).replace("\r\n", "\n").replace('\x1b', "^[");
+    Output { stdout: text.into_bytes(), ..ended }
+}
+
 /// One command with what is expected of it.
 fn step(agent: &Agent, step: &str, names: &mut Names) -> Result<(), String> {
     let (head, body) = step.split_once('\n').unwrap_or((step, ""));
     if let Some(path) = head.strip_prefix("> ") {
-        fs::write(filled(path, names), body).map_err(|e| e.to_string())?;
+        let path = filled(path, names);
+        let folder = std::path::Path::new(&path).parent().expect("a folder");
+        fs::create_dir_all(folder).map_err(|e| e.to_string())?;
+        fs::write(&path, body).map_err(|e| e.to_string())?;
         return Ok(());
     }
     let line = filled(head.trim_start_matches("$ "), names);
@@ -87,9 +125,14 @@ fn step(agent: &Agent, step: &str, names: &mut Names) -> Result<(), String> {
         }
     }
     let (mut out, mut err, mut status, mut wait) = (Vec::new(), Vec::new(), 0, false);
+    let (mut interrupt, mut terminal) = (false, false);
     for line in body.trim_end().lines() {
         if line == "~" {
             wait = true;
+        } else if line == "^C" {
+            interrupt = true;
+        } else if line == "%" {
+            terminal = true;
         } else if let Some(text) = line.strip_prefix("! ") {
             err.push(text);
         } else if let Some(code) = line.strip_prefix("? ") {
@@ -103,7 +146,12 @@ fn step(agent: &Agent, step: &str, names: &mut Names) -> Result<(), String> {
     for _ in 0..if wait { 100 } else { 1 } {
         let mut command = Command::new(BINARY);
         command.args(&words).env("NOMAD_ADDR", format!("http://{}", agent.address));
-        let ran = command.output().expect("the binary runs");
+        command.current_dir(agent.dir()).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+        let ran = match (interrupt, terminal) {
+            (false, false) => command.output().expect("the binary runs"),
+            (true, _) => interrupted(command),
+            (_, true) => at_terminal(command),
+        };
         let (printed, warned) =
             (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         let lines = |t: &str| t.trim_end().lines().map(str::to_owned).collect::<Vec<_>>();
@@ -112,13 +160,12 @@ fn step(agent: &Agent, step: &str, names: &mut Names) -> Result<(), String> {
             |v: &'_ Vec<String>| v.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
         let got: Vec<&str> = printed.iter().map(String::as_str).collect();
         let got_err: Vec<&str> = warned.iter().map(String::as_str).collect();
-        if ran.status.code() == Some(status)
-            && all_fit(&out, &got, names)
-            && all_fit(&err, &got_err, names)
-        {
+        // A signal counts below zero.
+        let ended = ran.status.code().or_else(|| ran.status.signal().map(|s| -s));
+        if ended == Some(status) && all_fit(&out, &got, names) && all_fit(&err, &got_err, names) {
             return Ok(());
         }
-        said = format!("{}\n! {}\n? {:?}", as_str(&printed), as_str(&warned), ran.status.code());
+        said = format!("{}\n! {}\n? {:?}", as_str(&printed), as_str(&warned), ended);
         if wait {
             sleep(Duration::from_millis(100));
         }

@@ -4,15 +4,15 @@
 //! promises: one leader per term, equal entries at equal (index, term), and nothing that was
 //! applied anywhere is ever different elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::disk::Disk;
 use vardo::raft::{
-    Change, Config, Effects, Entry, EntryKind, Index, Input, Member, Members, Message, PeerId,
-    Raft, Refusal, Role, Term,
+    Change, Config, Effects, Entry, EntryKind, HardState, Index, Input, Member, Members, Message,
+    PeerId, Raft, Refusal, Role, Term, forced_members,
 };
-use vardo::stdx::Now;
+use vardo::stdx::{BTreeMap, BTreeSet, Now};
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const ELECTION: u64 = 1000 * MS;
@@ -127,6 +127,16 @@ impl Cluster {
         s.raft = None;
         s.held.clear();
         s.slow = false;
+    }
+
+    /// What `peers.json` does to a server that is down.
+    pub(crate) fn recover(&mut self, n: u64, voters: &[u64]) {
+        let all = members(voters.iter().copied().max().unwrap_or(0));
+        let members =
+            Members(all.0.into_iter().filter(|(p, _)| voters.contains(&number(*p))).collect());
+        let disk = &mut self.server(n).disk;
+        disk.hard = HardState { term: disk.hard.term + 1, vote: None };
+        disk.members = forced_members(members);
     }
 
     /// Writes wait until they are let through one by one.
@@ -314,14 +324,17 @@ impl Cluster {
         let (index, applied) = (source.disk.applied, source.applied.clone());
         let Some(term) = vardo::raft::LogRead::term(&source.disk, index) else { return false };
         let Some(members) = leader.members_at(index) else { return false };
-        if index <= self.raft(to).map_or(u64::MAX, Raft::commit_index) {
-            return false;
-        }
         let members = members.encode();
-        let target = self.server(to);
-        if !target.held.is_empty() {
+        let target = &self.servers[&to];
+        if target.raft.is_none() || !target.held.is_empty() {
             return false;
         }
+        self.input(to, Input::Offered { from: peer(from), index, term });
+        if index <= self.raft(to).map_or(u64::MAX, Raft::commit_index) {
+            self.snapshot_failed(from, to);
+            return true;
+        }
+        let target = self.server(to);
         target.disk.base = (index, term);
         target.disk.entries.clear();
         target.disk.applied = index;
@@ -333,15 +346,6 @@ impl Cluster {
 
     pub(crate) fn snapshot_failed(&mut self, from: u64, to: u64) {
         self.input(from, Input::SnapshotSent(peer(to), None));
-    }
-
-    /// Who leads in the highest term, if anyone.
-    pub(crate) fn leader(&self) -> Option<u64> {
-        let leads = |(n, s): (&u64, &Server)| {
-            let r = s.raft.as_ref().filter(|r| r.role() == Role::Leader)?;
-            Some((r.term(), *n))
-        };
-        self.servers.iter().filter_map(leads).max().map(|(_, n)| n)
     }
 
     /// Equal (index, term) means equal entries, and equal ones before.

@@ -1,7 +1,6 @@
-//! The consensus core: a lone voter, scripts of small clusters, random runs.
+//! The consensus core: a lone voter, scripts of small clusters.
 
 mod cluster;
 mod disk;
 mod lone;
-mod random;
 mod scripts;

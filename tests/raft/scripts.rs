@@ -11,6 +11,7 @@
 //! - `swap 1>2`: the oldest message of a link arrives after the next.
 //! - `cut 1>2`, `isolate 1`, `heal`, `unreachable 1 2`.
 //! - `slow 1` (writes wait), `persist 1 [mute]` (one ends), `fast 1`; `crash 1`, `start 1`.
+//! - `recover 1 1 2`: while 1 is down it is told that 1 and 2 are all the servers there are.
 //! - `trim 1 5`, `snapshot 1>3`, `snapshot-fails 1>3`; `quiet` before a command: no messages.
 //! - `status`: the state of all.
 
@@ -69,6 +70,10 @@ fn command(c: &mut Cluster, words: &[&str]) -> bool {
         "persist" => return c.persist(n(1), words.get(2) != Some(&"mute")),
         "crash" => c.crash(n(1)),
         "start" => c.start(n(1)),
+        "recover" => {
+            let whom: Vec<u64> = words[2..].iter().map(|w| w.parse().expect("a server")).collect();
+            c.recover(n(1), &whom);
+        }
         "trim" => c.servers.get_mut(&n(1)).expect("a server").disk.trim(n(2)),
         "snapshot" => {
             let (a, b) = link(words[1]);

@@ -1,19 +1,18 @@
 //! Access control: every endpoint asked by callers of every kind, and the ways around it that other
 //! programs once had (numbers of weaknesses stand where a test is for one).
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 use vardo::api::{AclToken, Deployment, Node, ServiceRegistration};
 use vardo::command::{AllocClientState, Command, Placement, Plan};
 use vardo::routes::table::{ROUTES, find};
 use vardo::routes::{AclInfo, Answer, Outcome};
+use vardo::stdx::BTreeSet;
 
 use super::{NODE, Server, job, json as body_of, text};
 
 /// Of the clock of these tests.
 const NOW_NS: i64 = 1_795_426_609_000_000_000;
-const SECRET: &str = "5ec2e700-0000-4000-8000-000000000000";
+pub(super) const SECRET: &str = "5ec2e700-0000-4000-8000-000000000000";
 const NODE_SECRET: &str = "0de5ec2e-0000-4000-8000-000000000000";
 const ALLOC: &str = "aaaaaaaa-0000-4000-8000-000000000000";
 const DEPLOYMENT: &str = "dddddddd-1111-4000-8000-000000000000";
@@ -24,7 +23,7 @@ fn namespace_capabilities() -> Vec<&'static str> {
 }
 
 /// A server with access control, where `self.token` is that of a manager.
-fn guarded(name: &str) -> Server {
+pub(super) fn guarded(name: &str) -> Server {
     let mut s = Server::new(name);
     s.acl = AclInfo::new(true, 1, i64::MAX);
     let boot = s.ask("PUT", "/v1/acl/bootstrap", &json!({"BootstrapSecret": SECRET}).to_string());
@@ -35,7 +34,7 @@ fn guarded(name: &str) -> Server {
 
 impl Server {
     /// Writes as a manager, which must succeed.
-    fn manage(&mut self, method: &str, target: &str, body: &Value) -> Answer {
+    pub(super) fn manage(&mut self, method: &str, target: &str, body: &Value) -> Answer {
         let before = self.token.replace(SECRET.to_owned());
         let a = self.ask(method, target, &body.to_string());
         assert!(a.status < 300, "{method} {target}: {} {}", a.status, text(&a));
@@ -43,13 +42,13 @@ impl Server {
         a
     }
 
-    fn policy(&mut self, name: &str, rules: &str) {
+    pub(super) fn policy(&mut self, name: &str, rules: &str) {
         let body = json!({"Name": name, "Rules": rules});
         self.manage("PUT", &format!("/v1/acl/policy/{name}"), &body);
     }
 
     /// A token with these policies: accessor and secret.
-    fn client_token(&mut self, policies: &[&str]) -> (String, String) {
+    pub(super) fn client_token(&mut self, policies: &[&str]) -> (String, String) {
         let body = json!({"Name": "t", "Type": "client", "Policies": policies});
         let token = body_of(&self.manage("PUT", "/v1/acl/token", &body));
         let text = |k: &str| token[k].as_str().unwrap().to_owned();
@@ -63,7 +62,13 @@ impl Server {
     }
 
     /// Status and text of a request with a token, of which nothing is written.
-    fn try_as(&mut self, token: Option<&str>, method: &str, target: &str, body: &str) -> Tried {
+    pub(super) fn try_as(
+        &mut self,
+        token: Option<&str>,
+        method: &str,
+        target: &str,
+        body: &str,
+    ) -> Tried {
         self.token = token.map(str::to_owned);
         match self.outcome(method, target, body) {
             Ok(Outcome::Answer(a)) => Tried(a.status, text(&a)),
@@ -72,7 +77,7 @@ impl Server {
         }
     }
 
-    fn get_as(&mut self, token: &str, target: &str) -> Tried {
+    pub(super) fn get_as(&mut self, token: &str, target: &str) -> Tried {
         self.try_as(Some(token), "GET", target, "")
     }
 
@@ -82,7 +87,7 @@ impl Server {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Tried(u16, String);
+pub(super) struct Tried(pub(super) u16, pub(super) String);
 
 impl Tried {
     fn denied(&self) -> bool {
@@ -91,7 +96,7 @@ impl Tried {
 }
 
 /// One of everything that an endpoint is about.
-struct Seeds {
+pub(super) struct Seeds {
     eval: String,
     scaling: String,
     once: String,
@@ -99,7 +104,7 @@ struct Seeds {
     accessor: String,
 }
 
-fn seed(s: &mut Server) -> Seeds {
+pub(super) fn seed(s: &mut Server) -> Seeds {
     let mut web = job("web");
     web["TaskGroups"][0]["Scaling"] = json!({"Min": 0, "Max": 5, "Enabled": true});
     let eval = s.register(&web)["EvalID"].as_str().unwrap().to_owned();
@@ -171,7 +176,7 @@ fn seed(s: &mut Server) -> Seeds {
 }
 
 impl Seeds {
-    fn fill(&self, text: &str) -> String {
+    pub(super) fn fill(&self, text: &str) -> String {
         [
             ("{alloc}", ALLOC),
             ("{node}", NODE),
@@ -294,14 +299,14 @@ fn all_but(lacking: &BTreeSet<&str>) -> BTreeSet<String> {
     all
 }
 
-struct Row<'t> {
-    method: &'t str,
-    target: &'t str,
+pub(super) struct Row<'t> {
+    pub(super) method: &'t str,
+    pub(super) target: &'t str,
     right: &'t str,
-    body: &'t str,
+    pub(super) body: &'t str,
 }
 
-fn rows() -> Vec<Row<'static>> {
+pub(super) fn rows() -> Vec<Row<'static>> {
     include_str!("../data/acl/endpoints.tsv")
         .lines()
         .filter(|l| !l.starts_with('#'))
@@ -370,6 +375,10 @@ fn every_endpoint_answers_every_caller_as_documented() {
                 let got = s.try_as(token, method, &target, &body);
                 let fits = match allowed {
                     Some(true) => got.0 != 403,
+                    // Who asks for the token itself is told what is wrong with it.
+                    _ if who == "an expired token" && target == "/v1/acl/token/self" => {
+                        got == Tried(403, "ACL token expired".to_owned())
+                    }
                     Some(false) => got.denied(),
                     None if right == "own-list" && who != "no token" => {
                         got.0 == 200 && !got.1.contains("\"with\"")
@@ -594,7 +603,8 @@ fn placeholders_and_accessors_are_no_secrets() {
     s.token = Some(SECRET.to_owned());
     assert!(!text(&s.get("/v1/acl/tokens")).contains("Secret"));
     let method = json!({"Name": "m", "Type": "OIDC", "TokenLocality": "local",
-        "MaxTokenTTL": "1h", "Config": {"OIDCClientSecret": "hunter2", "OIDCDiscoveryURL": "x"}});
+        "MaxTokenTTL": "1h", "Config": {"OIDCClientSecret": "hunter2",
+            "OIDCClientID": "c", "OIDCDiscoveryURL": "https://id.example"}});
     let made = s.manage("PUT", "/v1/acl/auth-method", &method);
     for a in [made, s.get("/v1/acl/auth-method/m"), s.get("/v1/acl/auth-methods")] {
         assert!(!text(&a).contains("hunter2"), "{}", text(&a));
@@ -660,6 +670,7 @@ fn tokens_roles_and_policies_are_refused_as_documented() {
         ("GET", "/v1/acl/role/", json!({}), 400, "missing ACL role ID".to_owned()),
         ("GET", "/v1/acl/role/name/", json!({}), 400, "missing ACL role name".to_owned()),
         ("GET", "/v1/acl/role/x", json!({}), 404, "ACL role not found".to_owned()),
+        ("GET", "/v1/acl/role/x/y", json!({}), 400, "invalid URI".to_owned()),
         ("DELETE", "/v1/acl/role/x", json!({}), 500, "ACL role not found".to_owned()),
         ("DELETE", "/v1/acl/policy/none", json!({}), 200, String::new()),
         ("PUT", "/v1/acl/tokens", json!({}), 405, "Invalid method".to_owned()),
@@ -789,6 +800,47 @@ fn rights_end_with_what_gave_them() {
     assert_eq!(read(&mut s), 403);
 }
 
+/// Many callers at once, more than are remembered without a search: each has their own rights,
+/// whoever asked before, in whichever namespace, until they are gone.
+#[test]
+fn callers_are_not_taken_for_each_other() {
+    let mut s = guarded("acl-crowd");
+    for name in ["even", "odd"] {
+        s.manage("PUT", "/v1/namespace", &json!({"Name": name}));
+        let mut web = job("web");
+        web["Namespace"] = name.into();
+        s.register(&web);
+        s.policy(name, &format!("namespace \"{name}\" {{ policy = \"read\" }}"));
+    }
+    let parity = ["even", "odd"];
+    let mut crowd: Vec<_> = (0..70).map(|n| s.client_token(&[parity[n % 2]])).collect();
+    for gone in [None, Some(3), Some(40)] {
+        if let Some(gone) = gone {
+            let (accessor, secret) = crowd.remove(gone);
+            assert_eq!(s.get_as(&secret, "/v1/acl/token/self").0, 200);
+            s.manage("DELETE", &format!("/v1/acl/token/{accessor}"), &Value::Null);
+            assert!(s.get_as(&secret, "/v1/jobs?namespace=*").denied());
+        }
+        for round in 0..4 {
+            for (accessor, secret) in &crowd {
+                let own = s.get_as(secret, "/v1/acl/token/self");
+                assert!(own.1.contains(accessor.as_str()), "{own:?}");
+                let mine = usize::from(!own.1.contains("even"));
+                for ns in [mine, 1 - mine, mine] {
+                    let target = format!("/v1/job/web?namespace={}", parity[ns]);
+                    let expected = if ns == mine { 200 } else { 403 };
+                    assert_eq!(s.get_as(secret, &target).0, expected, "{round} {target}");
+                }
+                // Another secret with the same sum, and none at all.
+                let (front, rest) = secret.split_at(8);
+                let turned: String = front.chars().rev().chain(rest.chars()).collect();
+                assert_eq!(s.get_as(&turned, "/v1/job/web?namespace=even").0, 403);
+                assert_eq!(s.get_as("", "/v1/job/web?namespace=even").0, 403);
+            }
+        }
+    }
+}
+
 /// Tokens of an identity provider: those that its keys signed, for this audience, now; rules turn
 /// their claims into policies, roles or the right to manage (number 67).
 #[test]
@@ -810,7 +862,7 @@ fn people_log_in_with_tokens_of_their_provider() {
         json!({"Name": "m", "Type": "JWT", "TokenLocality": "local", "MaxTokenTTL": "1h",
             "TokenNameFormat": "${auth_method_name}/${value.user}", "Config": config})
     };
-    let both = vec![&data["rsa"], &data["ed25519"]];
+    let both = vec![&data["rsa"], &data["ed25519"], &data["p256"]];
     s.manage("PUT", "/v1/acl/auth-method", &method(both.clone(), json!({})));
     let login = |s: &mut Server, token: &str| {
         s.token = None;
@@ -869,7 +921,8 @@ fn people_log_in_with_tokens_of_their_provider() {
     }
     s.token = Some(SECRET.to_owned());
     for (body, want) in [
-        (method(vec![&data["p256"]], json!({})), "only RSA and Ed25519 keys"),
+        (method(vec![&data["rsa"]], json!({"SigningAlgs": ["none"]})), "unsupported algorithm"),
+        (method(vec![], json!({"JWKSURL": "file:///etc/passwd"})), "no address of a document"),
         (method(vec![&json!("x")], json!({})), "no public key in PEM was found"),
         (method(vec![], json!({})), "exactly one of"),
         (method(vec![&data["rsa"]], json!({"JWKSURL": "https://x"})), "exactly one of"),

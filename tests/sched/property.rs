@@ -3,12 +3,12 @@
 //!
 //! `VARDO_SEED=n` replays one seed.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use vardo::api::{Allocation, Job, status};
 use vardo::command::Plan;
 use vardo::sched::{fits, schedule};
+use vardo::stdx::BTreeSet;
 
 use super::world::{Count, NOW, World};
 

@@ -3,11 +3,10 @@
 //!
 //! `VARDO_SEED=n` replays one seed.
 
-use std::collections::BTreeMap;
-
 use vardo::api::{AllocMetric, AllocatedResources, Allocation, Constraint, Job, Node, TaskGroup};
 use vardo::command::Plan;
 use vardo::sched::{Seed, fit, schedule};
+use vardo::stdx::BTreeMap;
 
 use super::property::Dice;
 use super::world::{Count, NOW, World};

@@ -5,15 +5,14 @@
 //! `set`). `set /Json/Pointer VALUE` changes the object declared last; missing steps on the way are
 //! made. `n[1..3]` declares three nodes.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
 use vardo::api::{Allocation, Deployment, Evaluation, Job, Node, SchedulerConfiguration};
 use vardo::command::Plan;
 use vardo::sched::{Fleet, Seed, View, fit, schedule};
-use vardo::stdx::Entropy;
 use vardo::stdx::json as codec;
+use vardo::stdx::{BTreeMap, Entropy};
 
 /// The time of every run, in nanoseconds.
 pub(super) const NOW: i64 = 1_700_000_000_000_000_000;

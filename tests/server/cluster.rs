@@ -1,14 +1,12 @@
 //! A server with its store and one node, all of it in virtual time: what the server proposes is
 //! applied, what it places is reported as running and healthy, or as failed where the job says so.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json as value};
-use vardo::api::{Allocation, Deployment, Job, Node};
+use vardo::api::{Allocation, Deployment, Evaluation, Job, Node};
 use vardo::command::{AllocClientState, Applied, Command};
-use vardo::server::{Config, Server, client_update_evals};
+use vardo::server::{Config, Server, Workers, client_update_evals, workers};
 use vardo::stdx::json::{self, Time};
-use vardo::stdx::{Entropy, Now, uuid};
+use vardo::stdx::{BTreeMap, Entropy, Now, uuid};
 
 use crate::store::{WALL, World, id, node, register_node};
 
@@ -73,6 +71,12 @@ impl Cluster {
         };
         c.restart();
         c
+    }
+
+    /// So many workers take evaluations from now on.
+    pub(super) fn set_workers(&mut self, count: usize) {
+        let all = Workers::new(count, workers::KINDS.into_iter());
+        self.server.set_workers(all.expect("types of jobs"));
     }
 
     /// Another server process takes up the state.
@@ -205,6 +209,24 @@ impl Cluster {
         self.propose(&Command::AllocClientUpdate { updates, evals, wall_ns });
     }
 
+    /// Of so many evaluations, each of a job of its own, how many are given plans before any plan
+    /// is applied.
+    pub(super) fn take(&mut self, n: usize) -> usize {
+        let eval = |i: usize| Evaluation {
+            id: uuid::new(&mut self.dice),
+            namespace: "default".into(),
+            job_id: format!("gone-{i}"),
+            kind: "service".into(),
+            status: "pending".into(),
+            ..Evaluation::default()
+        };
+        let evals = (0..n).map(eval).collect();
+        self.propose(&Command::EvalUpsert { evals });
+        let (mut out, snap) = (Vec::new(), self.w.store.snap().expect("a snapshot"));
+        while self.server.work(self.now, snap.reader(), &mut self.dice, &mut out).expect("works") {}
+        out.iter().filter(|(_, plan)| plan.is_some()).count()
+    }
+
     /// All allocations of the job `web`, with the versions that they run.
     pub(super) fn allocs(&self) -> Vec<Allocation> {
         self.w.read(|r| r.allocs_by_job("default", "web").expect("reads"))
@@ -248,7 +270,7 @@ impl Cluster {
     pub(super) fn register(&mut self, job: &Value) {
         let mut job: Job = json::decode(job.to_string().as_bytes()).expect("a job");
         job.submit_time = self.now.wall_ns;
-        let eval = vardo::api::Evaluation {
+        let eval = Evaluation {
             id: uuid::new(&mut self.dice),
             namespace: job.namespace.clone(),
             job_id: job.id.clone(),
@@ -256,7 +278,7 @@ impl Cluster {
             kind: job.kind.clone(),
             status: "pending".into(),
             triggered_by: "job-register".into(),
-            ..vardo::api::Evaluation::default()
+            ..Evaluation::default()
         };
         let (job, eval) = (job.into(), Some(Box::new(eval)));
         self.propose(&Command::JobRegister { job, submission: None, eval, enforce: None });

@@ -1,13 +1,13 @@
 //! Root keys and what they encrypt, locks of variables, through a server that leads.
 
-use std::collections::BTreeMap;
-
 use vardo::api::{Variable, VariableLock};
 use vardo::command::Command;
-use vardo::server::keyring::{first_key, key_in_use, new_key, open, seal};
+use vardo::server::keyring::{first_key, is_late, key_in_use, new_key, open, seal};
+use vardo::server::rsa::Pair;
 use vardo::server::{Config, Server};
-use vardo::stdx::Now;
-use vardo::store::{Table, keys};
+use vardo::stdx::json::Bytes;
+use vardo::stdx::{BTreeMap, Now};
+use vardo::store::{KEYRING, Table, keys};
 
 use super::Counter;
 use crate::store::{WALL, World};
@@ -21,8 +21,28 @@ struct Led {
     mono: u64,
 }
 
+/// Stands for an RSA key: nothing signs here.
+fn half() -> Pair {
+    Pair { modulus: vec![1; 256], private: vec![1] }
+}
+
 impl Led {
     fn new() -> Self {
+        let mut led = Self::early();
+        let (id, secret) = led.w.read(|r| {
+            let id = r.signing_key().unwrap().expect("a key");
+            let row = keys::name(&format!("{KEYRING}{id}"));
+            (id, r.secret(Table::Operator, &row).unwrap().expect("a secret").to_owned())
+        });
+        let modulus = Bytes(half().modulus);
+        led.run(&Command::RootKeyRsa { id, modulus, secret: secret + "AQ==" });
+        led.server.follow();
+        led.w.read(|r| led.server.lead(Now { mono_ns: 0, wall_ns: WALL }, r)).unwrap();
+        led
+    }
+
+    /// With a first key that has one half.
+    fn early() -> Self {
         let mut w = World::new();
         let mut entropy = Counter(0);
         w.run(&Command::Bootstrap { wall_ns: WALL });
@@ -48,11 +68,12 @@ impl Led {
     fn after(&mut self, seconds: u64) -> usize {
         self.mono += seconds * SECOND;
         let mut entries = 0;
-        for _ in 0..100 {
+        for _ in 0..20_000 {
             let (now, mut out) = (self.now(), Vec::new());
             let (server, entropy) = (&mut self.server, &mut self.entropy);
+            server.make_keys(now, entropy);
             self.w.read(|r| server.work(now, r, entropy, &mut out)).unwrap();
-            if out.is_empty() && !self.server.has_work() {
+            if out.is_empty() && !self.server.has_work() && !self.server.makes_keys() {
                 return entries;
             }
             entries += out.len();
@@ -99,6 +120,36 @@ impl Led {
     }
 }
 
+/// The first key is there at once and can do all but sign for others; that half is made when
+/// nobody waits for anything else, or at once where somebody does.
+#[test]
+fn the_first_key_gets_its_other_half() {
+    for pressed in [false, true] {
+        let mut l = Led::early();
+        l.put("a", None);
+        let id = l.w.read(|r| r.signing_key()).unwrap().expect("a key");
+        let late = |l: &Led| l.w.read(|r| is_late(r, &id)).unwrap();
+        assert!(late(&l) && l.w.read(|r| r.root_keys()).unwrap()[0].modulus.0.is_empty());
+        if pressed {
+            l.server.press_keys();
+        }
+        let mut turns = 0;
+        while l.after(0) == 0 {
+            assert!(!pressed, "it goes on without a pause");
+            turns += 1;
+            l.mono = l.server.deadline(l.now()).expect("more to do");
+            assert!(l.mono >= 2 * SECOND && turns < 20_000, "{turns}");
+        }
+        assert_eq!((l.mono > 2 * SECOND, turns > 100), (!pressed, !pressed));
+        let key = &l.w.read(|r| r.root_keys()).unwrap()[0];
+        assert_eq!((key.modulus.0.len(), key.meta.key_id.as_str()), (256, id.as_str()));
+        assert!(!late(&l) && key.meta.state == "active");
+        // What was encrypted before can be read.
+        assert_eq!(l.row("a").1.items["k"], "s3cret of a");
+        assert!(!l.server.makes_keys() && l.after(1) == 0);
+    }
+}
+
 #[test]
 fn values_lie_encrypted_and_stay_readable_over_rotations() {
     let mut l = Led::new();
@@ -107,13 +158,13 @@ fn values_lie_encrypted_and_stay_readable_over_rotations() {
     }
     let (first, clear) = l.row("v7");
     assert_eq!(clear.items["k"], "s3cret of v7");
-    assert!(l.w.read(|r| key_in_use(r, &first.key_id)).unwrap());
-    let rotate = new_key(WALL, true, 0, false, &mut l.entropy);
+    assert!(l.w.read(|r| key_in_use(r, &first.key_id, WALL)).unwrap());
+    let rotate = new_key(WALL, true, 0, false, Some(&half()), &mut l.entropy);
     l.run(&rotate);
     assert_eq!((l.after(1), l.states()), (0, vec!["inactive".to_owned(), "active".to_owned()]));
     l.put("v8", None);
     assert_ne!(l.row("v8").0.key_id, first.key_id);
-    let full = new_key(WALL, true, 0, true, &mut l.entropy);
+    let full = new_key(WALL, true, 0, true, Some(&half()), &mut l.entropy);
     l.run(&full);
     assert_eq!(l.states(), ["rekeying", "rekeying", "active"]);
     // 150 variables in steps of 64, and a step for each old key.
@@ -123,7 +174,7 @@ fn values_lie_encrypted_and_stay_readable_over_rotations() {
     assert_ne!(after.key_id, first.key_id);
     assert_eq!(after.modify_index, first.modify_index, "users see no change");
     assert_eq!(clear.items["k"], "s3cret of v7");
-    assert!(!l.w.read(|r| key_in_use(r, &first.key_id)).unwrap());
+    assert!(!l.w.read(|r| key_in_use(r, &first.key_id, WALL)).unwrap());
     // Old keys are collected an hour after the newest one took over.
     l.server.force_gc();
     l.after(1);
@@ -145,7 +196,7 @@ fn what_was_written_before_the_first_key_is_encrypted_by_it() {
     let mut l = Led { w, server, entropy, mono: 0 };
     l.w.read(|r| l.server.lead(Now { mono_ns: 0, wall_ns: WALL }, r)).unwrap();
     assert_eq!(l.after(1), 0);
-    let key = new_key(WALL, false, 0, false, &mut l.entropy);
+    let key = new_key(WALL, false, 0, false, Some(&half()), &mut l.entropy);
     l.run(&key);
     assert_eq!(l.after(1), 1);
     let (row, clear) = l.row("early");
@@ -177,7 +228,7 @@ fn a_value_cannot_be_moved_or_changed() {
 fn a_published_key_takes_over_in_time_and_an_old_one_is_replaced() {
     let mut l = Led::new();
     let at = WALL + 100 * i64::try_from(SECOND).unwrap();
-    let key = new_key(WALL, true, at, false, &mut l.entropy);
+    let key = new_key(WALL, true, at, false, Some(&half()), &mut l.entropy);
     l.run(&key);
     assert_eq!(l.states(), ["active", "prepublished"]);
     assert_eq!(l.server.deadline(l.now()), Some(100 * SECOND));

@@ -140,3 +140,27 @@ fn conflicts_in_a_row_end_an_evaluation_and_progress_begins_a_new_row() {
     c.jump(61 * SECOND);
     assert_eq!(c.allocs().len(), 1);
 }
+
+#[test]
+fn without_workers_evaluations_wait_and_cost_nothing() {
+    let mut c = Cluster::new(4);
+    c.set_workers(0);
+    c.register(&asking(10));
+    c.jump(600 * SECOND);
+    assert_eq!((shown(&c.evals()), c.plans, c.is_busy()), (vec![("pending", "")], 0, false));
+    c.set_workers(1);
+    assert!(c.is_busy());
+    c.work();
+    assert_eq!((shown(&c.evals()), c.allocs().len()), (vec![("complete", "")], 1));
+}
+
+/// A worker has 1,024 evaluations under way at most; with two, a leader pauses one.
+#[test]
+fn workers_bound_what_is_under_way() {
+    for (workers, most) in [(1, 1_024), (2, 1_024), (5, 2_048)] {
+        let mut c = Cluster::new(5);
+        c.set_workers(workers);
+        assert_eq!(c.take(3_000), most, "{workers} workers");
+        assert!(!c.is_busy(), "it would turn and turn");
+    }
+}

@@ -1,9 +1,8 @@
 //! Reports of nodes and wishes of operators.
 
-use std::collections::BTreeMap;
-
 use vardo::api::{DesiredTransition, TaskState};
 use vardo::command::{AllocClientState, Applied, Command};
+use vardo::stdx::BTreeMap;
 use vardo::store::Table;
 
 use super::{WALL, World, alloc, complete, id, job, pending, plan};

@@ -54,6 +54,22 @@ fn committed_batches_survive_and_dropped_ones_do_not() {
     assert_eq!(store.snap().unwrap().reader().local_rows(b"").unwrap(), []);
 }
 
+/// The power went before the first commit of all: there is a file, and nothing in it.
+#[test]
+fn a_store_that_was_half_made_is_begun_anew() {
+    let dir = Dir::new();
+    let data = dir.path().join("data.mdb");
+    for len in [512, 4096, 16_384] {
+        std::fs::write(&data, vec![0; len]).expect("a file");
+        drop(Store::open(dir.path(), FAST).expect("opens"));
+        std::fs::remove_file(dir.path().join("agent.lock")).expect("removed");
+    }
+    // One that was in use is never taken for such a one.
+    std::fs::write(&data, vec![0; 5 << 20]).expect("a file");
+    let refused = Store::open(dir.path(), FAST).err();
+    assert!(matches!(refused, Some(StoreError::Damaged(_))), "{refused:?}");
+}
+
 #[test]
 fn the_log_is_cut_at_both_ends() {
     let dir = Dir::new();
@@ -119,7 +135,17 @@ fn a_cut_file_is_refused() {
         let path = dir.path().join("data.mdb");
         let file = std::fs::OpenOptions::new().write(true).open(path).expect("the file");
         file.set_len(keep).expect("cuts");
-        match Store::open(dir.path(), FAST) {
+        // Children that other tests begin at this moment hold the lock until they run.
+        let mut tries = 0..100;
+        let opened = loop {
+            match Store::open(dir.path(), FAST) {
+                Err(StoreError::Locked { .. }) if tries.next().is_some() => {
+                    std::thread::park_timeout(std::time::Duration::from_millis(10));
+                }
+                other => break other,
+            }
+        };
+        match opened {
             Err(StoreError::Damaged(text)) => println!("{keep}: {text}"),
             other => panic!("{keep}: {:?}", other.err()),
         }
@@ -150,7 +176,7 @@ fn a_newer_format_is_refused() {
     let dir = filled();
     std::fs::write(dir.path().join("agent.lock"), "1\nformat 2\n").expect("writes");
     match Store::open(dir.path(), FAST) {
-        Err(StoreError::Damaged(text)) => assert!(text.contains("format 2"), "{text}"),
+        Err(StoreError::Newer(format)) => assert_eq!(format, "format 2"),
         other => panic!("{:?}", other.err()),
     }
 }
@@ -171,14 +197,12 @@ fn a_flipped_bit_of_the_log_is_seen() {
 }
 
 #[test]
-fn a_full_map_grows_and_the_batch_runs_again() {
+fn a_full_map_takes_no_more_until_something_is_removed() {
     let dir = Dir::new();
-    let options =
-        Options { map_bytes: 1 << 20, max_map_bytes: 4 << 20, sync: false, ..Options::default() };
+    let options = Options { map_bytes: 4 << 20, sync: false, ..Options::default() };
     let mut store = Store::open(dir.path(), options).expect("opens");
     let payload = vec![b'x'; 64 << 10];
     let mut index = 0;
-    let mut grown = 0;
     let last = loop {
         let next = index + 1;
         let mut batch = store.batch().expect("batch");
@@ -187,21 +211,15 @@ fn a_full_map_grows_and_the_batch_runs_again() {
             .and_then(|()| batch.put_local(b"n", &next.to_be_bytes()));
         match done.and_then(|()| batch.commit()) {
             Ok(_) => index = next,
-            Err(StoreError::MapFull) => {
-                let bounds = store.snap().unwrap().reader().log_bounds().unwrap();
-                assert_eq!(bounds.last, index, "nothing is half done");
-                match store.grow() {
-                    Ok(_) => grown += 1,
-                    Err(e) => break e,
-                }
-            }
-            Err(e) => panic!("{e}"),
+            Err(e) => break e,
         }
+        let bounds = store.snap().unwrap().reader().log_bounds().unwrap();
+        assert_eq!(bounds.last, index, "nothing is half done");
     };
     assert!(matches!(last, StoreError::NoSpace), "{last}");
-    assert_eq!((grown, store.map_bytes()), (2, 4 << 20));
+    assert!(index > 20, "{index}");
     assert!(store.used_bytes() <= 4 << 20);
-    // At the cap, deletions still work and make room.
+    // Deletions still work and make room.
     let mut batch = store.batch().expect("batch");
     batch.truncate_from(2).expect("truncates");
     batch.commit().expect("commits");

@@ -64,7 +64,7 @@ fn command(object: &serde_json::Map<String, Value>) -> Option<Command> {
 #[test]
 fn recorded_objects_read_back_from_the_log() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
-    let mut kinds = std::collections::BTreeMap::new();
+    let mut kinds = vardo::stdx::BTreeMap::new();
     for entry in std::fs::read_dir(dir).expect("the goldens") {
         let text = std::fs::read(entry.expect("an entry").path()).expect("a golden");
         let mut golden: Value = serde_json::from_slice(&text).expect("JSON");

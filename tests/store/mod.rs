@@ -48,8 +48,7 @@ impl Drop for Dir {
 /// Lengthens a file by a hole.
 const LENGTHEN: vardo::store::Allocate = |file, len| file.set_len(len).is_ok();
 
-pub(crate) const FAST: Options =
-    Options { map_bytes: 64 << 20, max_map_bytes: 256 << 20, sync: false, allocate: LENGTHEN };
+pub(crate) const FAST: Options = Options { map_bytes: 256 << 20, sync: false, allocate: LENGTHEN };
 pub(crate) const WALL: i64 = 1_795_426_609_138_526_693;
 
 /// A store whose commands get the next index each.
@@ -57,14 +56,21 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) index: u64,
     pub(crate) touched: Touched,
-    _dir: Dir,
+    dir: Dir,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let dir = Dir::new();
         let store = Store::open(dir.path(), FAST).expect("a store");
-        Self { store, index: 0, touched: Touched::default(), _dir: dir }
+        Self { store, index: 0, touched: Touched::default(), dir }
+    }
+
+    /// Closes the store and opens what is on the disk.
+    pub(crate) fn reopen(&mut self) {
+        let other = Dir::new();
+        self.store = Store::open(other.path(), FAST).expect("a store");
+        self.store = Store::open(self.dir.path(), FAST).expect("a store");
     }
 
     /// With the built-in rows, and one node.
@@ -182,7 +188,7 @@ pub(crate) fn pending(n: u8, job: &Job) -> Evaluation {
 pub(crate) fn complete(n: u8, job: &Job) -> Evaluation {
     Evaluation {
         status: "complete".into(),
-        queued_allocations: std::collections::BTreeMap::from([("app".to_owned(), 0)]).into(),
+        queued_allocations: vardo::stdx::BTreeMap::from([("app".to_owned(), 0)]).into(),
         ..pending(n, job)
     }
 }

@@ -1,6 +1,8 @@
 //! Plans: what is committed, what is refused.
 
-use vardo::api::{AllocListStub, Allocation, Deployment, DeploymentState};
+use vardo::api::{
+    AllocListStub, Allocation, Deployment, DeploymentState, HostVolume, Job, VolumeRequest,
+};
 use vardo::command::{AllocStop, Applied, Command, DeploymentUpdate, Placement, Plan};
 use vardo::stdx::json;
 use vardo::store::Table;
@@ -211,7 +213,7 @@ fn deployments_count_what_is_placed_and_healthy() {
         job_id: "web".into(),
         job_create_index: j.create_index,
         status: "running".into(),
-        task_groups: std::collections::BTreeMap::from([("app".to_owned(), state)]).into(),
+        task_groups: vardo::stdx::BTreeMap::from([("app".to_owned(), state)]).into(),
         ..Deployment::default()
     };
     let mut place = alloc(1, &j, 1, 10);
@@ -299,4 +301,61 @@ fn an_allocation_shows_its_job_as_it_was_registered() {
         nodes: Vec::new(),
     });
     assert!(w.read(|r| r.raw(Table::JobVersion).unwrap().is_empty()));
+}
+
+/// Two schedulers, or two jobs of one turn, may choose the same volume: one of them gets it.
+#[test]
+fn a_volume_has_one_lone_writer() {
+    let mut w = World::with_node();
+    let mut node = node(1);
+    let listed = r#"{"data":{"ID":"55555555-0000-4000-8000-000000000001","Name":"data"}}"#;
+    node.host_volumes = json::decode(listed.as_bytes()).unwrap();
+    w.run(&register_node(&node));
+    let volume = HostVolume {
+        id: "55555555-0000-4000-8000-000000000001".into(),
+        name: "data".into(),
+        namespace: "default".into(),
+        node_id: id(b'd', 1),
+        ..HostVolume::default()
+    };
+    w.run(&Command::HostVolumePut { volume: Box::new(volume), wall_ns: WALL });
+    let asks = |name: &str, mode: &str, read_only: bool| {
+        let mut job: Job = job(name);
+        let request = VolumeRequest {
+            access_mode: mode.into(),
+            kind: "host".into(),
+            source: "data".into(),
+            read_only,
+            ..VolumeRequest::default()
+        };
+        job.task_groups[0].volumes.insert("v".into(), request);
+        job
+    };
+    for (n, name, mode, read_only) in [
+        (1, "one", "single-node-single-writer", false),
+        (2, "two", "single-node-single-writer", false),
+        (3, "reader", "single-node-single-writer", true),
+        (4, "other", "single-node-multi-writer", false),
+    ] {
+        w.register(&asks(name, mode, read_only), n);
+        let j = w.job(name);
+        let applied = w.run(&plan(vec![alloc(n, &j, 1, 10)], Vec::new()));
+        assert_eq!(refused(applied).0.len(), usize::from(name == "two"), "{name}");
+    }
+    // Once it leaves, in the same plan too, another may come.
+    let stop = |n| AllocStop {
+        id: id(b'a', n),
+        node_id: id(b'd', 1),
+        desired_status: "stop".into(),
+        ..AllocStop::default()
+    };
+    let j = w.job("two");
+    let both = vec![alloc(5, &j, 1, 10), alloc(6, &j, 1, 10)];
+    let swap = |places| Plan { stops: vec![stop(1), stop(4)], places, ..Plan::default() };
+    let run = |w: &mut World, places| {
+        let plan = Box::new(swap(places));
+        refused(w.run(&Command::PlanApply { plan, wall_ns: WALL })).0.len()
+    };
+    assert_eq!(run(&mut w, both), 1, "not two of one plan either");
+    assert_eq!(run(&mut w, vec![alloc(5, &j, 1, 10)]), 0);
 }

@@ -8,7 +8,7 @@ use vardo::store::{KEYRING, Table, keys};
 use super::{WALL, World, job, node, register_node};
 
 fn put(value: &str, check: Option<u64>) -> Command {
-    let items = std::collections::BTreeMap::from([("k".to_owned(), value.to_owned())]);
+    let items = vardo::stdx::BTreeMap::from([("k".to_owned(), value.to_owned())]);
     let variable = Variable {
         namespace: "default".into(),
         path: "a/b".into(),
@@ -281,6 +281,7 @@ fn the_first_root_key_stays_and_its_secret_is_in_no_row() {
     let key = |n: u8, secret: &str| Command::RootKey {
         id: super::id(b'k', n),
         public: Bytes(vec![n; 32]),
+        modulus: Bytes::default(),
         secret: secret.into(),
         wall_ns: WALL,
         rotate: false,
@@ -323,4 +324,27 @@ fn the_first_root_key_stays_and_its_secret_is_in_no_row() {
             assert_eq!(r.node(id).unwrap().unwrap().identity_signing_key_id, super::id(b'k', 1));
         }
     });
+}
+
+/// What must be there once is looked at as it is after all rows of a command: one that takes over
+/// a name from another, which gives it up in the same command, does not clash.
+#[test]
+fn names_may_change_hands_in_one_command() {
+    let mut w = World::new();
+    let put = |table: &str, rows: [String; 2]| Command::AclPut {
+        table: table.to_owned(),
+        rows: rows.into(),
+    };
+    let role = |id: &str, name: &str| format!(r#"{{"ID":"{id}","Name":"{name}"}}"#);
+    let method = |name: &str, is: bool| format!(r#"{{"Name":"{name}","Default":{is}}}"#);
+    assert_eq!(w.run(&put("role", [role("1", "a"), role("2", "b")])), Applied::Done);
+    assert_eq!(w.run(&put("role", [role("2", "a"), role("1", "b")])), Applied::Done);
+    let both = w.run(&put("role", [role("1", "c"), role("3", "a")]));
+    assert!(matches!(both, Applied::Refused(e) if e.text == "role with name a already exists"));
+    let methods = |first, second| put("auth_method", [method("m", first), method("n", second)]);
+    assert_eq!(w.run(&methods(true, false)), Applied::Done);
+    assert_eq!(w.run(&methods(false, true)), Applied::Done);
+    let third = put("auth_method", [method("l", true), method("m", false)]);
+    let text = "default method already exists: n";
+    assert!(matches!(w.run(&third), Applied::Refused(e) if e.text == text));
 }

@@ -1,11 +1,9 @@
 //! Lists and maps.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value};
 
 use super::{Function, MANY, Result, arg, count, int, list, map, text, texts};
-use crate::hcl::convert::{equal, to_f64, to_text};
+use crate::hcl::convert::{distinct, equal, set, sorted, to_f64};
 use crate::limits::HCL_STEPS_MAX;
 
 pub(super) const TABLE: &[Function] = &[
@@ -84,7 +82,7 @@ pub(super) const TABLE: &[Function] = &[
             let other = list(a, i)?;
             out.retain(|v| other.iter().any(|o| equal(v, o)));
         }
-        Ok(sorted(out))
+        Ok(sorted(out).into())
     }),
     ("setproduct", 1, MANY, |a| {
         let mut rows: Vec<Vec<Value>> = vec![Vec::new()];
@@ -103,7 +101,7 @@ pub(super) const TABLE: &[Function] = &[
         for i in 0..a.len() {
             out.extend(list(a, i)?.iter().cloned());
         }
-        Ok(sorted(distinct(&out)))
+        Ok(set(&out).into())
     }),
     ("slice", 3, 3, |a| {
         let part = list(a, 0)?.get(count(a, 1)?..count(a, 2)?);
@@ -116,7 +114,11 @@ pub(super) const TABLE: &[Function] = &[
     }),
     ("values", 1, 1, |a| Ok(map(a, 0)?.values().cloned().collect())),
     // JSON is YAML too.
-    ("yamlencode", 1, 1, |a| Ok((arg(a, 0).to_string() + "\n").into())),
+    ("yamldecode", 1, 1, |a| {
+        let wrong = |(line, why)| format!("line {line} of the YAML: {why}");
+        crate::hcl::yaml::parse(&text(a, 0)?).map_err(wrong)
+    }),
+    ("yamlencode", 1, 1, |a| Ok(crate::hcl::yaml::print(arg(a, 0)).into())),
     ("zipmap", 2, 2, |a| {
         let (keys, values) = (texts(a, 0)?, list(a, 1)?);
         if keys.len() != values.len() {
@@ -128,17 +130,6 @@ pub(super) const TABLE: &[Function] = &[
 
 /// Most rows of a product.
 const PRODUCT_MAX: usize = 10_000;
-
-fn distinct(items: &[Value]) -> Vec<Value> {
-    let mut seen = BTreeSet::new();
-    items.iter().filter(|v| seen.insert(v.to_string())).cloned().collect()
-}
-
-/// Elements in the order of their text: sets have no order of their own.
-fn sorted(mut items: Vec<Value>) -> Value {
-    items.sort_by_key(|v| to_text(v).unwrap_or_else(|| v.to_string()));
-    items.into()
-}
 
 fn flatten(items: &[Value], out: &mut Vec<Value>) {
     for item in items {

@@ -31,7 +31,7 @@ pub(super) fn encode64(bytes: &[u8]) -> String {
     Bytes::encode(bytes)
 }
 
-fn decode64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode64(text: &str) -> Option<Vec<u8>> {
     Bytes::decode(text)
 }
 

@@ -1,17 +1,19 @@
 //! The functions of the language, as one table.
 
+mod bcrypt;
 mod collections;
 mod digest;
 mod files;
 mod net;
 mod numbers;
+mod rsa;
 mod strings;
 mod times;
 
 use serde_json::Value;
 
 use super::convert::{kind, to_f64, to_i64, to_text};
-use super::eval::Files;
+use super::disk::Files;
 
 /// Why there is no value.
 pub(super) enum Refusal {
@@ -30,14 +32,10 @@ const MANY: usize = usize::MAX;
 const TABLES: [&[Function]; 6] =
     [collections::TABLE, digest::TABLE, net::TABLE, numbers::TABLE, strings::TABLE, times::TABLE];
 
-/// Functions of the reference that are known but not served.
-const ABSENT: [&str; 8] =
-    ["abspath", "bcrypt", "convert", "fileset", "pathexpand", "rsadecrypt", "uuidv4", "yamldecode"];
-
 /// The names of all functions.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let tables = TABLES.iter().flat_map(|t| t.iter().map(|f| f.0));
-    tables.chain(files::NAMES).chain(["try", "can"])
+    tables.chain(files::TABLE.map(|f| f.0)).chain(["try", "can", "convert"])
 }
 
 /// Runs a function.
@@ -46,26 +44,22 @@ pub(super) fn call(
     args: &[Value],
     files: Files<'_>,
 ) -> std::result::Result<Value, Refusal> {
-    if files::NAMES.contains(&name) {
-        return files::call(name, args, files).map_err(Refusal::Because);
-    }
+    let of_files = files::TABLE.iter().find(|f| f.0 == name);
     let found = TABLES.iter().flat_map(|t| t.iter()).find(|f| f.0 == name);
-    let Some((_, least, most, run)) = found else {
-        return Err(if ABSENT.contains(&name) {
-            Refusal::Because("vardo does not have this function".to_owned())
-        } else {
-            Refusal::Unknown
-        });
+    let (least, most) = match (found, of_files) {
+        (Some(f), _) => (f.1, f.2),
+        (_, Some(f)) => (f.1, f.2),
+        _ => return Err(Refusal::Unknown),
     };
-    if args.len() < *least || args.len() > *most {
-        let wanted = match (*least, *most) {
+    if args.len() < least || args.len() > most {
+        let wanted = match (least, most) {
             (n, MANY) => format!("at least {n}"),
             (n, m) if n == m => n.to_string(),
             (n, m) => format!("{n} to {m}"),
         };
         return Err(Refusal::Because(format!("it takes {wanted} arguments, not {}", args.len())));
     }
-    run(args).map_err(Refusal::Because)
+    found.map_or_else(|| files::call(name, args, files), |f| f.3(args)).map_err(Refusal::Because)
 }
 
 // ---- Arguments ----------------------------------------------------------------------------------
@@ -122,7 +116,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, value: &Value) {
         let expression = crate::hcl::parse_expr(text).unwrap();
-        let budget = crate::hcl::eval::Budget::new();
+        let budget = crate::hcl::eval::Budget::new(crate::limits::HCL_STEPS_MAX);
         let scope = crate::hcl::Scope {
             text,
             names: &[],
@@ -135,6 +129,23 @@ mod tests {
             Ok(got) => assert_eq!(&got, value, "{text}"),
             Err(e) => assert_eq!(&json!({ "error": e.detail }), value, "{text}"),
         }
+    }
+
+    /// All that the reference documents.
+    #[test]
+    fn every_function_is_there() {
+        let wanted = "abs base64decode base64encode bcrypt can ceil chomp chunklist cidrhost \
+            cidrnetmask cidrsubnet cidrsubnets coalesce coalescelist compact concat contains \
+            convert csvdecode distinct element flatten floor format formatdate formatlist indent \
+            index join jsondecode jsonencode keys length log lookup lower max md5 merge min \
+            parseint pow range regex_replace replace reverse rsadecrypt setintersection setproduct \
+            setunion sha1 sha256 sha512 signum slice sort split strlen strrev substr timeadd title \
+            trim trimprefix trimspace trimsuffix try upper urlencode uuidv4 uuidv5 values \
+            yamldecode yamlencode zipmap abspath basename dirname file filebase64 fileexists \
+            fileset pathexpand";
+        let missing: Vec<_> =
+            wanted.split_whitespace().filter(|w| !names().any(|n| n == *w)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]

@@ -234,7 +234,16 @@ impl Decoder {
                 return Some(field);
             }
         };
+        let place = labels.first().and_then(|(_, place)| place.clone());
         let label = self.label(name, &at, labels, inner)?;
+        if let (Some(label), "group" | "task") = (&label, name)
+            && let Some(Value::Array(before)) = out.get(field.json)
+            && before.iter().any(|b| b.get(inner.label) == Some(&label.as_str().into()))
+        {
+            let detail = format!("Another {name} here has the name \"{label}\" already.");
+            self.say(place.or(at), &format!("Duplicate {name} name"), detail);
+            return Some(field);
+        }
         let key = label.clone();
         let value = Value::from(self.object(body, label, inner, &at, scope));
         let slot = out.entry(field.json).or_insert(Value::Null);

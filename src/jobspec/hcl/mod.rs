@@ -6,25 +6,38 @@
 mod canonical;
 mod decode;
 mod fixups;
+mod json_form;
 mod schema;
 mod variables;
 
 pub use canonical::canonical;
+pub use json_form::is_json;
 pub use variables::Inputs;
 
 use serde_json::Value;
 
-use crate::hcl::eval::{Budget, Files, Scope};
+use crate::hcl::disk::Files;
+use crate::hcl::eval::{Budget, Scope};
 use crate::hcl::{Body, Diagnostic, Source, Span, Structure, parse};
+use crate::limits::{HCL_SERVER_STEPS_MAX, HCL_STEPS_MAX};
 use decode::Decoder;
 
-/// The job of a file, or what is wrong with it.
+/// The job of a file, in HCL or in its JSON form, or what is wrong with it.
 ///
 /// `files` reads for the functions of the language that do; on a server there are none.
 pub fn job(text: &str, inputs: &Inputs<'_>, files: Files<'_>) -> Result<Value, Vec<Diagnostic>> {
+    if !is_json(text) {
+        return native(text, inputs, files);
+    }
+    let written = json_form::written(text)?;
+    let wrong = |all: Vec<Diagnostic>| all.into_iter().map(|d| written.placed(d)).collect();
+    native(&written.text, inputs, files).map_err(wrong)
+}
+
+fn native(text: &str, inputs: &Inputs<'_>, files: Files<'_>) -> Result<Value, Vec<Diagnostic>> {
     let body = parse(text)?;
     let mut d = Decoder::default();
-    let budget = Budget::new();
+    let budget = Budget::new(if files.is_some() { HCL_STEPS_MAX } else { HCL_SERVER_STEPS_MAX });
     let block = top(&body, &mut d);
     let values = variables::read(&body, text, inputs, files, &budget, &mut d);
     let names = [("var", values.var), ("local", values.local)];

@@ -1,13 +1,14 @@
 //! `variable`, `variables` and `locals`: what they are declared as, and where values come from.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::decode::Decoder;
-use crate::hcl::convert::{kind, to_bool, to_f64, to_text};
-use crate::hcl::eval::{Budget, Files, Scope};
+use crate::hcl::convert::to_bool;
+use crate::hcl::disk::Files;
+use crate::hcl::eval::{Budget, Scope};
+use crate::hcl::types::typed;
 use crate::hcl::{Block, Body, Diagnostic, Expression, Source, Span, Structure, parse, parse_expr};
+use crate::stdx::BTreeMap;
 
 /// Values for variables, from weakest to strongest.
 #[derive(Default)]
@@ -287,74 +288,4 @@ fn locals(body: &Body, var: &Value, unset: &[String], scope: &Scope<'_>, d: &mut
 
 fn is(of: Option<&Expression>, name: &str) -> bool {
     matches!(of, Some(Expression::Variable(v)) if v.as_str() == name)
-}
-
-/// The value as the type that was declared, or why it is not.
-fn typed(value: Value, of: Option<&Expression>) -> Result<Value, String> {
-    let Some(of) = of else { return Ok(value) };
-    let wrong = |what: &str, value: &Value| format!("{what} required, not {}", kind(value));
-    if value.is_null() {
-        return Ok(value);
-    }
-    match of {
-        Expression::Variable(name) => match name.as_str() {
-            "string" => to_text(&value).map(Value::from).ok_or_else(|| wrong("string", &value)),
-            "number" => to_f64(&value)
-                .and_then(crate::hcl::convert::number)
-                .ok_or_else(|| wrong("a number is", &value)),
-            "bool" => to_bool(&value).map(Value::from).ok_or_else(|| wrong("bool", &value)),
-            "any" => Ok(value),
-            "list" | "set" | "tuple" if value.is_array() => Ok(value),
-            "map" | "object" if value.is_object() => Ok(value),
-            other => Err(format!("\"{other}\" is no type for it")),
-        },
-        Expression::FuncCall(call) => {
-            let name = call.name.name.as_str();
-            let inner = call.args.get(0);
-            match (name, value, inner) {
-                ("list" | "set", Value::Array(items), _) => {
-                    items.into_iter().map(|v| typed(v, inner)).collect()
-                }
-                ("tuple", Value::Array(items), Some(Expression::Array(types))) => {
-                    if items.len() != types.len() {
-                        return Err(format!("{} elements are required", types.len()));
-                    }
-                    items.into_iter().zip(types.iter()).map(|(v, t)| typed(v, Some(t))).collect()
-                }
-                ("map", Value::Object(map), _) => {
-                    let entry = |(k, v)| Ok((k, typed(v, inner)?));
-                    Ok(map.into_iter().map(entry).collect::<Result<Map<_, _>, String>>()?.into())
-                }
-                ("object", Value::Object(map), Some(Expression::Object(types))) => {
-                    fields(map, types)
-                }
-                ("optional", value, Some(inner)) => typed(value, Some(inner)),
-                (name, value, _) => Err(wrong(name, &value)),
-            }
-        }
-        _ => Err("the type is not one of the language".to_owned()),
-    }
-}
-
-/// The fields of an object by their declared types; one that may be left out is null.
-fn fields(mut map: Map<String, Value>, types: &hcl_edit::expr::Object) -> Result<Value, String> {
-    let mut out = Map::new();
-    for (key, of) in types.iter() {
-        let name = match key {
-            hcl_edit::expr::ObjectKey::Ident(i) => i.as_str().to_owned(),
-            hcl_edit::expr::ObjectKey::Expression(e) => match e {
-                Expression::Variable(v) => v.as_str().to_owned(),
-                Expression::String(s) => s.value().clone(),
-                _ => return Err("the names of an object's fields are names".to_owned()),
-            },
-        };
-        let of = of.expr();
-        let optional = matches!(of, Expression::FuncCall(c) if c.name.name.as_str() == "optional");
-        match map.remove(&name) {
-            Some(value) => drop(out.insert(name, typed(value, Some(of))?)),
-            None if optional => drop(out.insert(name, Value::Null)),
-            None => return Err(format!("attribute \"{name}\" is required")),
-        }
-    }
-    Ok(Value::Object(out))
 }

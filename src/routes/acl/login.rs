@@ -1,10 +1,9 @@
 //! Logging in: a token of an identity provider is exchanged for one of this cluster.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
-use super::jwt::{Expected, Key, check_claims, verify};
+use super::jwt::{Expected, check_claims};
+use super::provider::signed_claims;
 use super::roles::named;
 use super::tokens::{hash, whole};
 use super::{Result, put as put_row, shows};
@@ -12,9 +11,10 @@ use crate::api::{
     AclAuthConfig, AclAuthMethod, AclBindingRule, AclRoleLink, AclToken, ApiError, multi_error,
 };
 use crate::bexpr::Filter;
-use crate::routes::{Ctx, not_served};
+use crate::routes::Ctx;
+use crate::routes::fetch::Stop;
 use crate::stdx::json::{List, Time, records};
-use crate::stdx::{duration, uuid};
+use crate::stdx::{BTreeSet, duration, uuid};
 use crate::store::{Table, keys};
 
 records! {
@@ -35,60 +35,75 @@ const LEEWAY_NS: i64 = 150 * SECOND;
 pub(super) fn login(ctx: &mut Ctx<'_>, _: &str) -> Result {
     ctx.open();
     let body: Body = ctx.body()?;
-    let mut errors = Vec::new();
-    for (text, missing) in [
-        (&body.auth_method_name, "missing auth method name"),
-        (&body.login_token, "missing login token"),
-    ] {
-        if text.is_empty() {
-            errors.push(missing.to_owned());
-        }
-    }
-    if !errors.is_empty() {
-        let errors = multi_error(&errors);
-        return Err(ApiError::bad(format!("invalid login request: {errors}")));
-    }
+    required(
+        "login",
+        &[
+            (&body.auth_method_name, "missing auth method name"),
+            (&body.login_token, "missing login token"),
+        ],
+    )?;
     let name = &body.auth_method_name;
     let method: Option<AclAuthMethod> = ctx.reader.acl_row(Table::AuthMethod, name)?;
     let method = method.ok_or_else(|| ApiError::bad(format!("auth-method {name:?} not found")))?;
     let config = method.config.as_deref().filter(|_| method.kind == "JWT");
     let config =
         config.ok_or_else(|| ApiError::bad(format!("auth-method {name:?} is not of type JWT")))?;
-    if config.jwt_validation_pub_keys.is_empty() {
-        return Err(not_served("Fetching the keys of an identity provider"));
+    let trusted = signed_claims(ctx, config, &body.login_token).and_then(|claims| {
+        checked(config, &claims, &config.bound_issuer, ctx.now.wall_ns)?;
+        Ok(claims)
+    });
+    match trusted {
+        Ok(claims) => admitted(ctx, &method, config, &claims),
+        Err(stop) => stop
+            .outcome(|why| ApiError::new(401, format!("unable to validate provided token: {why}"))),
     }
-    let claims = trusted(config, &body.login_token, ctx.now.wall_ns)
-        .map_err(|why| ApiError::new(401, format!("unable to validate provided token: {why}")))?;
-    let claims = mapped(config, &claims);
-    let token = bound(ctx, &method, &claims)?;
+}
+
+/// 400 with all that a request lacks.
+pub(super) fn required(what: &str, fields: &[(&String, &str)]) -> Result<()> {
+    let missing = fields.iter().filter(|(text, _)| text.is_empty());
+    let missing: Vec<String> = missing.map(|(_, missing)| (*missing).to_owned()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!("invalid {what} request: {}", multi_error(&missing))))
+}
+
+/// Someone with such claims gets a token.
+pub(super) fn admitted(
+    ctx: &mut Ctx<'_>,
+    method: &AclAuthMethod,
+    config: &AclAuthConfig,
+    claims: &Value,
+) -> Result {
+    let claims = mapped(config, claims);
+    let token = bound(ctx, method, &claims)?;
     let reply = shows(Table::Token, &token.accessor_id, whole);
     Ok(put_row(Table::Token, &token, reply))
 }
 
-/// The claims of a token that the method trusts.
-fn trusted(
+/// Whether times, issuer and audience of claims are as the method wants them.
+///
+/// # Errors
+/// What is not.
+pub(super) fn checked(
     config: &AclAuthConfig,
-    token: &str,
+    claims: &Value,
+    issuers: &[String],
     wall_ns: i64,
-) -> std::result::Result<Value, String> {
-    let mut keys = Vec::new();
-    for pem in config.jwt_validation_pub_keys.iter() {
-        keys.push(Key::parse(pem)?);
-    }
-    let claims = verify(token, &keys, &config.signing_algs)?;
+) -> std::result::Result<(), Stop> {
     let leeway = |text: &str, default: i64| match duration::parse(text) {
         None | Some(0) => default,
         Some(ns) => ns.max(0),
     };
     let expected = Expected {
         audiences: &config.bound_audiences,
-        issuers: &config.bound_issuer,
+        issuers,
         skew_ns: leeway(&config.clock_skew_leeway, SKEW_NS),
         expiration_ns: leeway(&config.expiration_leeway, LEEWAY_NS),
         not_before_ns: leeway(&config.not_before_leeway, LEEWAY_NS),
     };
-    check_claims(&claims, &expected, wall_ns)?;
-    Ok(claims)
+    Ok(check_claims(claims, &expected, wall_ns)?)
 }
 
 /// A claim by its name, or by a pointer into nested ones.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::assertion;
 use super::jwt::{Key, knows};
 use super::{
     DESCRIPTION_MAX, Result, as_it_is, decode, delete, get, invalid, is_name, members,
@@ -9,10 +10,11 @@ use super::{
 };
 use crate::api::{AclAuthConfig, AclAuthMethod, AclBindingRule, ApiError};
 use crate::command::Applied;
+use crate::http::Url;
 use crate::routes::auth::need;
 use crate::routes::{Answer, Ctx};
 use crate::server::events::redacted;
-use crate::stdx::json::{self, Bytes, Span, Time, records};
+use crate::stdx::json::{self, Any, Bytes, Span, Time, records};
 use crate::stdx::{blake2b, duration};
 use crate::store::{Reader, Table, keys};
 
@@ -33,6 +35,8 @@ struct MethodBody {
 }
 }
 
+/// What stands for a secret that is shown.
+const REDACTED: &str = "redacted";
 const NAME_FORMAT: &str = "${auth_method_type}-${auth_method_name}";
 
 /// What lists show of a method.
@@ -125,8 +129,18 @@ fn merged(
     kept: Option<Box<AclAuthConfig>>,
 ) -> Result<Option<Box<AclAuthConfig>>> {
     let Some(mut new) = given else { return Ok(kept) };
-    if new.oidc_client_secret == "redacted" {
+    if new.oidc_client_secret == REDACTED {
         new.oidc_client_secret.clear();
+    }
+    let kept_assertion = kept.as_ref().and_then(|old| old.oidc_client_assertion.as_ref());
+    if let (Some(Any::Map(new)), Some(Any::Map(old))) =
+        (&mut new.oidc_client_assertion, kept_assertion)
+    {
+        for (name, value) in new.iter_mut().filter(|(_, v)| **v == Any::Text(REDACTED.to_owned())) {
+            if let Some(kept) = old.get(name) {
+                value.clone_from(kept);
+            }
+        }
     }
     if let Some(old) = kept {
         *new = filled(&json::encode(&new), &json::encode(&old))?;
@@ -187,9 +201,6 @@ fn faults(ctx: &Ctx<'_>, m: &AclAuthMethod, ttl: i64) -> Vec<String> {
                     errors.push(format!("invalid config: {why}"));
                 }
             }
-            for algorithm in c.signing_algs.iter().filter(|a| !knows(a)) {
-                errors.push(format!("invalid config: unsupported algorithm {algorithm:?}"));
-            }
             if given.into_iter().filter(|g| *g).count() != 1 {
                 errors.push(
                     "invalid config: exactly one of OIDCDiscoveryURL, JWKSURL, \
@@ -198,7 +209,28 @@ fn faults(ctx: &Ctx<'_>, m: &AclAuthMethod, ttl: i64) -> Vec<String> {
                 );
             }
         }
-        Some(_) => {}
+        Some(c) => {
+            for (text, missing) in [
+                (&c.oidc_discovery_url, "missing OIDCDiscoveryURL"),
+                (&c.oidc_client_id, "missing OIDCClientID"),
+            ] {
+                if text.is_empty() {
+                    errors.push(format!("invalid config: {missing}"));
+                }
+            }
+            let how = c.oidc_client_assertion.as_ref();
+            let fault = how.and_then(|how| assertion::fault(how, &c.oidc_client_secret));
+            errors.extend(fault.map(|f| format!("invalid config: {f}")));
+        }
+    }
+    if let Some(c) = &m.config {
+        let urls = [&c.oidc_discovery_url, &c.jwks_url].into_iter().filter(|u| !u.is_empty());
+        errors.extend(
+            urls.filter_map(|u| Url::parse(u).err()).map(|e| format!("invalid config: {e}")),
+        );
+        for algorithm in c.signing_algs.iter().filter(|a| !knows(a)) {
+            errors.push(format!("invalid config: unsupported algorithm {algorithm:?}"));
+        }
     }
     let (least, most) = (ctx.agent.acl.token_min_ttl_ns, ctx.agent.acl.token_max_ttl_ns);
     if !(least..=most).contains(&ttl) {

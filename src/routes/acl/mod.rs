@@ -1,19 +1,26 @@
 //! `/v1/acl/*`: who may do what (contract: acl, section 4).
 
-mod jwt;
+mod assertion;
+pub(super) mod jwt;
 mod login;
 mod methods;
+mod oidc;
 mod policies;
+mod provider;
 mod roles;
 mod tokens;
 
 use serde::Serialize;
 
 use super::auth::{denied, need};
-use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method, not_served};
+use super::{Answer, Ctx, Outcome, Reply, Watch, invalid_method};
+use crate::api::status::POOL_DEFAULT;
 use crate::api::{ApiError, multi_error};
 use crate::command::{Applied, Command};
-use crate::stdx::json;
+use crate::server::identity::Issuer;
+use crate::server::introduction::introduce;
+use crate::stdx::duration;
+use crate::stdx::json::{self, Span, records};
 use crate::store::{Reader, Table, keys, splice};
 
 type Result<T = Outcome> = std::result::Result<T, ApiError>;
@@ -46,8 +53,8 @@ const EXACT: &[(&str, u8, Sub)] = &[
     ("binding-rules", GET, methods::rules),
     ("binding-rule", WRITE, methods::put_rule),
     ("login", WRITE, login::login),
-    ("oidc/auth-url", WRITE, oidc),
-    ("oidc/complete-auth", WRITE, oidc),
+    ("oidc/auth-url", WRITE, oidc::auth_url),
+    ("oidc/complete-auth", WRITE, oidc::complete),
     ("identity/client-introduction-token", WRITE, introduction),
 ];
 
@@ -89,14 +96,32 @@ pub(super) fn one(ctx: &mut Ctx<'_>) -> Result {
     }
 }
 
-fn oidc(ctx: &mut Ctx<'_>, _: &str) -> Result {
-    ctx.open();
-    Err(not_served("Logging in over OpenID Connect"))
+records! {
+#[derive(Default)]
+#[serde(rename_all = "PascalCase")]
+struct IntroductionAsked {
+    #[serde(rename = "TTL")]
+    ttl: Span,
+    node_name: String,
+    node_pool: String,
+}
 }
 
+/// A token that lets new nodes in.
 fn introduction(ctx: &mut Ctx<'_>, _: &str) -> Result {
     need(ctx.may(|a| a.node(crate::acl::Level::Write)))?;
-    Err(not_served("Introducing nodes by tokens"))
+    let asked: IntroductionAsked = ctx.body()?;
+    let rules = ctx.agent.introduction;
+    let ttl = if asked.ttl.0 > 0 { asked.ttl.0 } else { rules.ttl_ns };
+    if ttl > rules.ttl_max_ns {
+        let most = duration::Go(rules.ttl_max_ns);
+        return Err(ApiError::bad(format!("TTL must not be more than {most}")));
+    }
+    let pool = if asked.node_pool.is_empty() { POOL_DEFAULT } else { &asked.node_pool };
+    let issuer = Issuer { region: &ctx.agent.region, url: &ctx.agent.oidc_issuer };
+    let whom = (asked.node_name.as_str(), pool);
+    let jwt = introduce(ctx.reader, ctx.now, &mut *ctx.entropy, issuer, whom, ttl)?;
+    Ok(Answer::json(&serde_json::json!({ "JWT": jwt })).into())
 }
 
 /// Whether a text is a name of a policy, role or method.

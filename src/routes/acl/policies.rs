@@ -28,7 +28,7 @@ pub(super) fn list(ctx: &mut Ctx<'_>, _: &str) -> Result {
 /// `/v1/acl/policy/self`
 pub(super) fn own(ctx: &mut Ctx<'_>, _: &str) -> Result {
     ctx.open();
-    need(ctx.token().is_some())?;
+    need(ctx.token().is_some() || ctx.is_workload())?;
     let mut found = Vec::new();
     for name in ctx.policies() {
         if let Some(row) = ctx.reader.row(Table::Policy, &keys::name(name))? {

@@ -1,7 +1,5 @@
 //! Roles.
 
-use std::collections::BTreeSet;
-
 use super::{
     DESCRIPTION_MAX, Result, as_it_is, delete, get, invalid, is_name, put as put_row, rows, shows,
 };
@@ -9,8 +7,8 @@ use crate::api::{AclRole, ApiError};
 use crate::command::Applied;
 use crate::routes::auth::need;
 use crate::routes::{Answer, Ctx, Watch};
-use crate::stdx::blake2b;
 use crate::stdx::json::Bytes;
+use crate::stdx::{BTreeSet, blake2b};
 use crate::store::{Table, keys};
 
 /// Whether the caller has a role.
@@ -30,6 +28,9 @@ pub(super) fn list(ctx: &mut Ctx<'_>, _: &str) -> Result {
 pub(super) fn one(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if id.is_empty() {
         return Err(ApiError::bad("missing ACL role ID"));
+    }
+    if id.contains('/') {
+        return Err(ApiError::bad("invalid URI"));
     }
     if ctx.is_get() {
         need(ctx.is_management() || has(ctx, id))?;

@@ -1,7 +1,5 @@
 //! Tokens, the first one and those for one use among them.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use super::roles::named;
@@ -13,7 +11,7 @@ use crate::routes::auth::{ANONYMOUS, DISABLED, denied, need};
 use crate::routes::page::Page;
 use crate::routes::{Answer, Ctx, Outcome, Watch};
 use crate::stdx::json::{self as codec, Bytes, List, Span, Time, records};
-use crate::stdx::{blake2b, duration, same_secret, uuid};
+use crate::stdx::{BTreeSet, blake2b, duration, same_secret, uuid};
 use crate::store::{Reader, Table, keys};
 
 records! {
@@ -156,6 +154,9 @@ pub(super) fn own(ctx: &mut Ctx<'_>, _: &str) -> Result {
         let body = codec::encode(&shown(ctx.reader, token.clone())?);
         let answer = Answer::bytes(body).query(token.modify_index);
         return Ok(answer.watching(Watch::Row(Table::Token, key.into())).into());
+    }
+    if ctx.is_workload() {
+        return Err(ApiError::not_found("ACL token not found"));
     }
     let (accessor, name, policies) = match ctx.agent.acl.enabled {
         true => (ANONYMOUS, "Anonymous Token", "[\"anonymous\"]"),

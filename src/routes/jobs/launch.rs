@@ -1,7 +1,5 @@
 //! New jobs made of stored ones: children of templates, and earlier versions.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::{Ctx, Result, answer_write, evaluation, is_template, write_only};
@@ -10,6 +8,7 @@ use crate::command::{Applied, Command};
 use crate::http::Query;
 use crate::routes::{Answer, Outcome, Reply};
 use crate::server::periodic::{self, fresh};
+use crate::stdx::BTreeMap;
 use crate::stdx::json::records;
 use crate::stdx::json::{self, Bytes};
 use crate::store::{Table, keys};

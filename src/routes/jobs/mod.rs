@@ -17,11 +17,14 @@ pub(super) use read::alloc_stubs;
 pub(super) use register::validate;
 pub(super) use statuses::statuses;
 
-use super::{Answer, Ctx, Outcome, invalid_method, list, not_served};
+use super::{Answer, Ctx, Outcome, invalid_method, list, uuid_key};
 use crate::acl::{Caps, ns};
 use crate::api::{ApiError, Evaluation, Job, status};
 use crate::command::JobApplied;
-use crate::http::Method;
+use crate::http::query::percent_encode;
+use crate::http::{Method, Query};
+use crate::limits::EXEC_TARGET_BYTES_MAX;
+use crate::stdx::json::{self, List};
 
 type Result<T = Outcome> = std::result::Result<T, ApiError>;
 type Sub = fn(&mut Ctx<'_>, &str) -> Result;
@@ -90,9 +93,46 @@ const SUB: [(&str, Caps, Caps, Sub); 18] = [
     ("/action", ns::ALLOC_EXEC, 0, action),
 ];
 
-fn action(ctx: &mut Ctx<'_>, _: &str) -> Result {
+/// Runs a command that the job holds ready, in a task of one of its allocations.
+fn action(ctx: &mut Ctx<'_>, id: &str) -> Result {
     get_only(ctx)?;
-    Err(not_served("Running actions of a job"))
+    if ctx.req.websocket.is_none() {
+        return Err(ApiError::failed("websocket connection not found in context"));
+    }
+    let q = Query::new(ctx.req.query());
+    let text = |name: &str| q.get(name).unwrap_or_default().into_owned();
+    let (alloc_id, task, action) = (text("allocID"), text("task"), text("action"));
+    if alloc_id.is_empty() {
+        return Err(ApiError::bad("missing AllocID"));
+    }
+    if task.is_empty() {
+        return Err(ApiError::bad("must provide task name"));
+    }
+    uuid_key("alloc", &alloc_id)?;
+    let alloc = ctx.reader.alloc_with_job(&alloc_id)?;
+    let alloc = alloc.filter(|a| a.job_id == id && a.namespace == ctx.params.namespace);
+    let unknown = || ApiError::not_found(format!("Unknown allocation \"{alloc_id}\""));
+    let alloc = alloc.ok_or_else(unknown)?;
+    // Of the version that runs there, which may be another than the newest.
+    let groups = alloc.job.iter().flat_map(|j| j.task_groups.iter());
+    let tasks = groups.filter(|g| g.name == alloc.task_group).flat_map(|g| g.tasks.iter());
+    let mut actions = tasks.filter(|t| t.name == task).flat_map(|t| t.actions.iter());
+    let found = actions.find(|a| a.name == action);
+    let missing = || ApiError::not_found(format!("action {action} not found in task {task}"));
+    let found = found.ok_or_else(missing)?;
+    let command: List<&str> =
+        std::iter::once(&found.command).chain(found.args.iter()).map(String::as_str).collect();
+    let command = String::from_utf8_lossy(&json::encode(&command)).into_owned();
+    let tty = text("tty");
+    let mut target = format!("/v1/client/allocation/{alloc_id}/exec");
+    for (name, value) in [("?task=", task), ("&tty=", tty), ("&command=", command)] {
+        target.push_str(name);
+        percent_encode(&value, &mut target);
+    }
+    if target.len() > EXEC_TARGET_BYTES_MAX {
+        return Err(ApiError::bad(format!("the command of action {action} is too long")));
+    }
+    Ok(Outcome::Instead(target))
 }
 
 fn get_only(ctx: &Ctx<'_>) -> Result<()> {
@@ -156,7 +196,7 @@ fn registration_allowed(ctx: &Ctx<'_>) -> Result<()> {
 
 /// The number of a query parameter.
 fn int_param(ctx: &Ctx<'_>, name: &str) -> Result<Option<i64>> {
-    let q = crate::http::Query::new(ctx.req.query());
+    let q = Query::new(ctx.req.query());
     match q.get(name).filter(|v| !v.is_empty()) {
         None => Ok(None),
         Some(v) => v.parse().map(Some).map_err(|_| {
@@ -171,7 +211,7 @@ fn int_param(ctx: &Ctx<'_>, name: &str) -> Result<Option<i64>> {
 
 /// A boolean query parameter whose bad values are a 500.
 fn bool_or_failed(ctx: &Ctx<'_>, name: &str) -> Result<bool> {
-    let q = crate::http::Query::new(ctx.req.query());
+    let q = Query::new(ctx.req.query());
     super::params::bool_param(&q, name).map_err(ApiError::failed)
 }
 

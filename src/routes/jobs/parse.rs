@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Ctx, Result, write_only};
 use crate::api::ApiError;
 use crate::jobspec::hcl::{self, Inputs};
+use crate::limits::HCL_SERVER_BYTES_MAX;
 use crate::routes::Answer;
 use crate::stdx::json::records;
 
@@ -28,6 +29,15 @@ pub(in crate::routes) fn parse(ctx: &mut Ctx<'_>) -> Result {
     let body: Body = ctx.body()?;
     if body.job_hcl.is_empty() {
         return Err(ApiError::bad("Job spec is empty"));
+    }
+    for (what, text) in [("job file", &body.job_hcl), ("file of variables", &body.variables)] {
+        if text.len() > HCL_SERVER_BYTES_MAX {
+            return Err(ApiError::bad(format!(
+                "the {what} has {} bytes, and servers parse {HCL_SERVER_BYTES_MAX} at most: parse \
+                 it by the command line (vardo job run -output)",
+                text.len()
+            )));
+        }
     }
     let files = [("variables".to_owned(), body.variables)];
     let inputs = Inputs { files: &files, strict: true, ..Inputs::default() };

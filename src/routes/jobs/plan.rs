@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::register::{Body, admit, name_policies, place, same_nature};
+use super::register::{Body, admit, elsewhere, name_policies, place, same_nature};
 use super::{Ctx, Result, answer_write, evaluation, write_only};
 use crate::acl::ns;
 use crate::api::{AllocMetric, ApiError, Evaluation, Job, PlanAnnotations, status};
@@ -39,7 +39,10 @@ pub(super) fn plan(ctx: &mut Ctx<'_>, id: &str) -> Result {
     if job.id != id {
         return Err(ApiError::bad("Job ID does not match"));
     }
-    place(ctx, &mut job, &body.region, &body.namespace)?;
+    if let Some(other) = elsewhere(ctx, &job, &body.region) {
+        return Ok(other);
+    }
+    place(ctx, &mut job, &body.namespace);
     let existing = ctx.reader.job(&job.namespace, &job.id)?;
     let (mut job, warnings) = admit(ctx, *job)?.map_err(|e| jobspec::refusal(&e))?;
     ctx.need_ns(&job.namespace, ns::SUBMIT_JOB | ns::PLAN_JOB)?;

@@ -6,6 +6,7 @@ use crate::api::{
     ApiError, Job, JobRegisterResponse, JobSubmission, JobValidateResponse, multi_error, status,
 };
 use crate::command::Command;
+use crate::http::query::percent_encode;
 use crate::jobspec::{self, AdmitCtx};
 use crate::routes::auth::need;
 use crate::routes::{Answer, Outcome, Reply};
@@ -60,20 +61,25 @@ fn found<T>(row: std::result::Result<Option<T>, StoreError>) -> Option<T> {
     })
 }
 
-/// Region and namespace of a job that is handed in, by the order of precedence of the API.
-pub(in crate::routes) fn place(
-    ctx: &Ctx<'_>,
-    job: &mut Job,
-    region: &str,
-    namespace: &str,
-) -> Result<()> {
-    let asked = [region, &ctx.params.region, &job.region]
-        .into_iter()
-        .find(|r| !r.is_empty())
-        .unwrap_or_default();
-    if !asked.is_empty() && asked != "global" && asked != ctx.agent.region {
-        return Err(ApiError::failed("No path to region"));
+/// The same request for the region that the job, or what it is handed in with, asks for, where that
+/// is another one.
+pub(super) fn elsewhere(ctx: &Ctx<'_>, job: &Job, region: &str) -> Option<Outcome> {
+    let asked = [region, &ctx.params.region, &job.region].into_iter().find(|r| !r.is_empty())?;
+    if asked == "global" || asked == ctx.agent.region {
+        return None;
     }
+    let mut target = format!("{}?region=", ctx.req.raw_path());
+    percent_encode(asked, &mut target);
+    let other = |part: &&str| !part.is_empty() && part.split('=').next() != Some("region");
+    for part in ctx.req.query().split('&').filter(other) {
+        target.push('&');
+        target.push_str(part);
+    }
+    Some(Outcome::Instead(target))
+}
+
+/// Region and namespace of a job that is handed in here, by the order of precedence of the API.
+pub(in crate::routes) fn place(ctx: &Ctx<'_>, job: &mut Job, namespace: &str) {
     job.region.clone_from(&ctx.agent.region);
     if ctx.params.namespace_given {
         job.namespace.clone_from(&ctx.params.namespace);
@@ -83,7 +89,6 @@ pub(in crate::routes) fn place(
     if job.namespace.is_empty() {
         status::NAMESPACE_DEFAULT.clone_into(&mut job.namespace);
     }
-    Ok(())
 }
 
 /// `path_id`: the id in the path, where the job is named there.
@@ -102,7 +107,10 @@ pub(super) fn register(ctx: &mut Ctx<'_>, path_id: Option<&str>) -> Result {
         ));
     }
     eval_priority_ok(body.eval_priority)?;
-    place(ctx, &mut job, &body.region, &body.namespace)?;
+    if let Some(other) = elsewhere(ctx, &job, &body.region) {
+        return Ok(other);
+    }
+    place(ctx, &mut job, &body.namespace);
     let existing = ctx.reader.job(&job.namespace, &job.id)?;
     if let Some(old) = &existing {
         preserve(&mut job, old, body.preserve_counts, body.preserve_resources);

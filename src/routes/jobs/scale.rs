@@ -1,8 +1,6 @@
 //! `/v1/job/{id}/scale`: how many allocations each group has and should have, and other numbers of
 //! them.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,7 +10,7 @@ use crate::command::Command;
 use crate::routes::{Answer, Outcome, Reply, Watch};
 use crate::server::periodic::fresh;
 use crate::stdx::json::{self, Any, Map, Printed, records};
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, sort};
 use crate::store::{Table, keys};
 
 records! {

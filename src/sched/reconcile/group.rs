@@ -1,7 +1,6 @@
 //! One group of a service or batch job. [`Group::reconcile`] is the order of steps; each step
 //! takes from the sets what it decides on.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::api::{
@@ -9,7 +8,7 @@ use crate::api::{
     UpdateStrategy, status,
 };
 use crate::command::AllocStop;
-use crate::stdx::sort;
+use crate::stdx::{BTreeSet, sort};
 
 use super::super::fit;
 use super::super::reschedule::{self, Asking};

@@ -7,13 +7,12 @@ mod group;
 mod names;
 mod reconnect;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::api::{AllocState, Allocation, Deployment, DesiredUpdates, Evaluation, Job, status};
 use crate::command::{AllocStop, DeploymentUpdate};
 use crate::stdx::json::Time;
-use crate::stdx::sort;
+use crate::stdx::{BTreeMap, BTreeSet, sort};
 
 pub(super) use classify::{Class, Disconnect, NodeState, classify};
 pub(super) use names::{index, name};

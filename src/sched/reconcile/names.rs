@@ -1,9 +1,7 @@
 //! Names of allocations: `job.group[index]`, and which indexes are free.
 
-use std::collections::BTreeSet;
-
 use crate::api::Allocation;
-use crate::stdx::sort;
+use crate::stdx::{BTreeSet, sort};
 
 /// The index in a name; `None` where the name has none.
 pub(in crate::sched) fn index(name: &str) -> Option<u32> {

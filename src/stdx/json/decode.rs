@@ -1,13 +1,12 @@
 //! Values that can be read, beside structs and enums.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Number, Value};
 
 use super::reader::{Reader, Step};
 use super::{Any, Bytes, List, Map, Numbers, Raw, Span, Time};
-use crate::stdx::{duration, time};
+use crate::stdx::{BTreeMap, duration, time};
 
 /// A value that can be read in its place. `null` makes it zero.
 pub trait Decode {

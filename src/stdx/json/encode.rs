@@ -461,8 +461,8 @@ impl SerializeMap for Parts<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
+    use crate::stdx::BTreeMap;
     use crate::stdx::json::{Any, List, Map, Time, choices, records};
     use crate::stdx::json::{decode, encode, encode_edited, encode_lean};
 

@@ -1,12 +1,11 @@
 //! Wrappers that print and read values by the API's rules.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use serde::{Serialize, Serializer};
 
-use crate::stdx::{sort, time};
+use crate::stdx::{BTreeMap, sort, time};
 
 /// For `skip_serializing_if`: true for the zero value of a type.
 pub fn is_zero<T: Default + PartialEq>(t: &T) -> bool {
@@ -99,7 +98,7 @@ impl<T> FromIterator<(String, T)> for Map<T> {
 
 impl<'a, T> IntoIterator for &'a Map<T> {
     type Item = (&'a String, &'a T);
-    type IntoIter = std::collections::btree_map::Iter<'a, String, T>;
+    type IntoIter = crate::stdx::ordered::Iter<'a, String, T>;
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter()
     }
@@ -172,6 +171,24 @@ impl Bytes {
             quad[..=rest.len()].copy_from_slice(&four(a, b, c)[..=rest.len()]);
         }
         String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Base64 with the letters of URLs and without padding.
+    pub fn encode_url(bytes: &[u8]) -> String {
+        let text = Self::encode(bytes);
+        text.trim_end_matches('=').replace('+', "-").replace('/', "_")
+    }
+
+    /// `None` for anything that is not what [`Self::encode_url`] makes.
+    pub fn decode_url(text: &str) -> Option<Vec<u8>> {
+        if text.contains(['+', '/', '=']) {
+            return None;
+        }
+        let mut text = text.replace('-', "+").replace('_', "/");
+        while !text.len().is_multiple_of(4) {
+            text.push('=');
+        }
+        Self::decode(&text)
     }
 
     /// `None` for anything that is not padded standard base64.

@@ -2,6 +2,8 @@
 
 use crate::api::{AclAuthMethod, AclRole, ApiError};
 use crate::command::Applied;
+use crate::stdx::BTreeMap;
+use crate::stdx::json::Decode;
 use crate::store::schema::{ix, keys};
 use crate::store::{BOOTSTRAP, Batch, RowHead, StoreError, Table, splice, typed};
 
@@ -59,10 +61,8 @@ impl Batch<'_> {
         rows: &[String],
     ) -> Result<Applied, StoreError> {
         let Some(table) = table_of(table) else { return Ok(Applied::Nothing) };
-        for json in rows {
-            if let Some(refused) = self.acl_conflict(table, json)? {
-                return Ok(Applied::Refused(refused));
-            }
+        if let Some(refused) = self.acl_conflict(table, rows)? {
+            return Ok(Applied::Refused(refused));
         }
         let mut any = false;
         for json in rows {
@@ -71,42 +71,64 @@ impl Batch<'_> {
         Ok(if any { Applied::Done } else { Applied::Nothing })
     }
 
-    /// What must be there once only.
-    fn acl_conflict(&self, table: Table, json: &str) -> Result<Option<ApiError>, StoreError> {
-        let json = json.as_bytes();
+    /// What must be there once only, in the state that the rows make together: of those that are
+    /// replaced, what was before does not count.
+    fn acl_conflict(&self, table: Table, rows: &[String]) -> Result<Option<ApiError>, StoreError> {
         let reader = self.reader();
         match table {
             Table::Token => {
-                let secret = typed::text(json, "SecretID").unwrap_or_default();
-                let other = reader.token_key(&secret)?;
-                let own = typed::text(json, "AccessorID").unwrap_or_default();
-                if other.is_some_and(|key| key != keys::name(&own)) {
-                    return Ok(Some(ApiError::bad("a token with this secret exists already")));
+                for json in rows.iter().map(String::as_bytes) {
+                    let secret = typed::text(json, "SecretID").unwrap_or_default();
+                    let other = reader.token_key(&secret)?;
+                    let own = typed::text(json, "AccessorID").unwrap_or_default();
+                    if other.is_some_and(|key| key != keys::name(&own)) {
+                        return Ok(Some(ApiError::bad("a token with this secret exists already")));
+                    }
                 }
             }
             Table::Role => {
-                let new: AclRole = typed::decode(table, json)?;
-                for pair in reader.scan(table, &[], None, false)? {
-                    let old: AclRole = typed::decode(table, pair?.1.json)?;
-                    if old.name == new.name && old.id != new.id {
-                        let text = format!("role with name {} already exists", new.name);
+                let mut ids = BTreeMap::new();
+                for role in self.with_rows::<AclRole>(table, rows)?.into_values() {
+                    if ids.insert(role.name.clone(), role.id).is_some() {
+                        let text = format!("role with name {} already exists", role.name);
                         return Ok(Some(ApiError::bad(text)));
                     }
                 }
             }
             Table::AuthMethod => {
-                let new: AclAuthMethod = typed::decode(table, json)?;
-                for pair in reader.scan(table, &[], None, false)? {
-                    let old: AclAuthMethod = typed::decode(table, pair?.1.json)?;
-                    if new.default && old.default && old.name != new.name {
-                        let text = format!("default method already exists: {}", old.name);
-                        return Ok(Some(ApiError::bad(text)));
-                    }
+                let all = self.with_rows::<AclAuthMethod>(table, rows)?;
+                let mut defaults = all.into_values().filter(|m| m.default).map(|m| m.name);
+                if let (Some(one), Some(other)) = (defaults.next(), defaults.next()) {
+                    let new = |name: &String| {
+                        let named = |row: &String| typed::text(row.as_bytes(), "Name");
+                        rows.iter().any(|row| named(row).as_ref() == Some(name))
+                    };
+                    let old = if new(&one) { other } else { one };
+                    let text = format!("default method already exists: {old}");
+                    return Ok(Some(ApiError::bad(text)));
                 }
             }
             _ => {}
         }
         Ok(None)
+    }
+
+    /// All rows of a table by their keys, as they are once these are written.
+    fn with_rows<T: Decode + Default>(
+        &self,
+        table: Table,
+        rows: &[String],
+    ) -> Result<BTreeMap<Vec<u8>, T>, StoreError> {
+        let mut all = BTreeMap::new();
+        for pair in self.reader().scan(table, &[], None, false)? {
+            let (key, row) = pair?;
+            all.insert(key.to_vec(), typed::decode(table, row.json)?);
+        }
+        for row in rows.iter().map(String::as_bytes) {
+            let name = typed::text(row, key_member(table)).unwrap_or_default();
+            all.insert(key(table, &name), typed::decode(table, row)?);
+        }
+        Ok(all)
     }
 
     /// Writes one row; false where it is there as it is.

@@ -1,10 +1,9 @@
 //! Allocations: their rows, what nodes report of them, wishes of operators.
 
-use std::collections::BTreeSet;
-
 use crate::api::{AllocDeploymentStatus, Allocation, Deployment, DesiredTransition, Evaluation};
 use crate::command::{AllocClientState, Applied};
 use crate::sched::fit::Usage;
+use crate::stdx::BTreeSet;
 use crate::stdx::json::Time;
 use crate::store::rows::{AllocHead, Client, Facts, JobKind, alloc_head, set_splice};
 use crate::store::schema::{ix, keys};

@@ -404,6 +404,7 @@ impl Batch<'_> {
             self.freeze_version(index, namespace, id, true)?;
         }
         self.delete(index, Table::Job, &key)?;
+        self.drop_claims(index, namespace, id)?;
         self.touch(index, Table::JobVersion, &key);
         self.delete(index, Table::JobSummary, &key)?;
         self.delete(index, Table::PeriodicLaunch, &key)?;

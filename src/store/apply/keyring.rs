@@ -2,6 +2,7 @@
 
 use crate::api::{RootKey, status};
 use crate::command::Applied;
+use crate::stdx::json::Bytes;
 use crate::store::schema::keys;
 use crate::store::{Batch, KEYRING, RowHead, StoreError, Table};
 
@@ -51,6 +52,23 @@ impl Batch<'_> {
             self.retire(index, false)?;
         }
         to.clone_into(&mut key.meta.state);
+        self.put_root_key(index, key)?;
+        Ok(Applied::Done)
+    }
+
+    /// Gives a key the half that it has not had.
+    pub(super) fn root_key_rsa(
+        &mut self,
+        index: u64,
+        id: &str,
+        modulus: &Bytes,
+        secret: &str,
+    ) -> Result<Applied, StoreError> {
+        let mut keys = self.reader().root_keys()?.into_iter();
+        let key = keys.find(|k| k.meta.key_id == id && k.modulus.0.is_empty());
+        let Some(mut key) = key else { return Ok(Applied::Nothing) };
+        key.modulus.clone_from(modulus);
+        self.put_secret(Table::Operator, &row_key(id), secret)?;
         self.put_root_key(index, key)?;
         Ok(Applied::Done)
     }

@@ -18,6 +18,7 @@ mod reap;
 mod scaling;
 mod service;
 mod variable;
+mod volume;
 
 use super::{Batch, StoreError};
 use crate::api::{RootKey, RootKeyMeta};
@@ -25,15 +26,16 @@ use crate::command::{Applied, Command};
 use moves::Moves;
 
 impl Batch<'_> {
-    /// Applies entry `index`. Entries that were applied before change nothing.
+    /// Applies an entry of the log. Entries that were applied before change nothing.
     ///
     /// # Errors
     /// After an error the batch is to be dropped; refusals of the command are values.
-    pub fn apply(&mut self, index: u64, command: &Command) -> Result<Applied, StoreError> {
-        if index <= self.indexes.applied {
+    pub fn apply(&mut self, entry: u64, command: &Command) -> Result<Applied, StoreError> {
+        if entry <= self.indexes.applied {
             return Ok(Applied::Nothing);
         }
-        self.skip(index);
+        self.skip(entry);
+        let index = self.indexes.index();
         if let Some(recorder) = &mut self.recorder {
             recorder.begin(index, command);
         }
@@ -130,21 +132,33 @@ impl Batch<'_> {
                 Ok(if changed { Applied::Done } else { Applied::Nothing })
             }
             Command::Bootstrap { .. } => self.bootstrap(index),
-            Command::RootKey { id, public, secret, wall_ns, rotate, publish_ns, full } => {
+            Command::RootKey { id, public, modulus, secret, wall_ns, rotate, publish_ns, full } => {
                 let meta = RootKeyMeta {
                     create_time: *wall_ns,
                     key_id: id.clone(),
                     publish_time: *publish_ns,
                     ..RootKeyMeta::default()
                 };
-                let key = RootKey { meta, public_key: public.clone() };
+                let (public_key, modulus) = (public.clone(), modulus.clone());
+                let key = RootKey { meta, public_key, modulus };
                 self.root_key(index, key, secret, *rotate, *full)
             }
             Command::RootKeyState { id, state } => self.root_key_state(index, id, state),
+            Command::RootKeyRsa { id, modulus, secret } => {
+                self.root_key_rsa(index, id, modulus, secret)
+            }
             Command::RootKeyDelete { ids } => self.root_key_delete(index, ids),
             Command::AclBootstrap { token, reset } => self.acl_bootstrap(index, token, *reset),
             Command::AclPut { table, rows } => self.acl_put(index, table, rows),
             Command::AclDelete { table, ids } => self.acl_delete(index, table, ids),
+            Command::HostVolumePut { volume, wall_ns } => {
+                self.host_volume_put(index, volume, *wall_ns)
+            }
+            Command::HostVolumeDelete { namespace, id } => {
+                self.host_volume_delete(index, namespace, id)
+            }
+            Command::VolumeClaimDelete { id } => self.volume_claim_delete(index, id),
+            Command::Restore { id, newest } => self.restore(id, *newest),
         }
     }
 }

@@ -3,9 +3,8 @@
 //! Commands note moves while they run; `Batch::settle` then writes each summary and each job at
 //! most once.
 
-use std::collections::BTreeMap;
-
 use crate::api::{JobChildrenSummary, JobSummary, TaskGroupSummary};
+use crate::stdx::BTreeMap;
 use crate::stdx::json::encode;
 use crate::store::rows::{Client, Facts, JobHead, JobKind, JobStatus};
 use crate::store::schema::{ix, keys};

@@ -155,8 +155,11 @@ impl Batch<'_> {
     pub(super) fn remove_node(&mut self, index: u64, id: &str) -> Result<bool, StoreError> {
         let Some(key) = keys::by_uuid(id) else { return Ok(false) };
         self.del_secret(Table::Node, &key)?;
+        let node = self.reader().node(id)?;
         let there = self.delete(index, Table::Node, &key)?;
         if there {
+            let gone = node.is_some_and(|n| n.gc_volumes_on_node_gc);
+            self.volumes_follow(index, id, None, gone)?;
             self.drop_services_of_node(index, id)?;
             self.touched.nodes_changed.insert(id.to_owned());
             self.touched.nodes_allocs.insert(id.to_owned());
@@ -213,6 +216,7 @@ impl Batch<'_> {
         let head = node.head();
         self.put(index, Table::Node, key, head, &node)?;
         self.put_stub(Table::Node, key, head, &NodeListStub::of(&node), &[])?;
+        self.volumes_follow(index, &node.id, Some(&node), false)?;
         self.touched.nodes_changed.insert(node.id);
         Ok(())
     }

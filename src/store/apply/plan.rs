@@ -1,11 +1,10 @@
 //! Plans of the scheduler, checked again node by node.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::api::{AllocDeploymentStatus, Allocation, Node, status};
 use crate::command::{AllocStop, Applied, Placement, Plan};
 use crate::sched::fit;
-use crate::stdx::json;
+use crate::sched::volume::wants_alone;
+use crate::stdx::{BTreeMap, BTreeSet, json};
 use crate::store::rows::{Client, Desired, Facts, JobKind, NodeHead, NodeStatus, alloc_head};
 use crate::store::schema::keys;
 use crate::store::{Batch, Reader, StoreError, Table, typed};
@@ -86,6 +85,12 @@ impl Batch<'_> {
                         wall_ns,
                     });
                 }
+            }
+        }
+        for claim in &plan.claims {
+            let key = keys::by_uuid(&claim.alloc_id).unwrap_or_default();
+            if self.reader().has(Table::Alloc, &key)? {
+                self.put_claim(index, claim)?;
             }
         }
         for (deployment, placed) in placed {
@@ -311,6 +316,9 @@ fn accepts(reader: Reader<'_>, node_id: &str, part: &Part<'_>) -> Result<bool, S
     if capacity(&node).exceeded(&used).is_some() {
         return Ok(false);
     }
+    if fresh && !volumes_free(reader, node_id, &leaving, part)? {
+        return Ok(false);
+    }
     // Only of interest where the node's owners of ports, cores or devices may clash.
     if !exclusive {
         return Ok(true);
@@ -318,6 +326,45 @@ fn accepts(reader: Reader<'_>, node_id: &str, part: &Part<'_>) -> Result<bool, S
     let mut owners = reader.exclusive_on(&key)?;
     owners.retain(|id| !leaving.contains(id));
     owners_fit(reader, &typed::decode(Table::Node, row.json)?, &owners, part)
+}
+
+/// True where volumes that someone wants to write to alone have no other that writes: another
+/// job's plan may have come first.
+fn volumes_free(
+    reader: Reader<'_>,
+    node_id: &str,
+    leaving: &BTreeSet<[u8; 16]>,
+    part: &Part<'_>,
+) -> Result<bool, StoreError> {
+    // Most clusters have none, and then no job is read.
+    if reader.scan(Table::Volume, &[], None, false)?.next().is_none() {
+        return Ok(true);
+    }
+    let mut taken = BTreeSet::new();
+    for place in &part.places {
+        let Placement { alloc, job_version: version, job_create_index: create } = place;
+        let job = reader.job_version(&alloc.namespace, &alloc.job_id, *create, *version)?;
+        let Some(job) = job else { continue };
+        let group = job.task_groups.iter().find(|g| g.name == alloc.task_group);
+        let requests = group.into_iter().flat_map(|g| g.volumes.values());
+        let names: Vec<String> = requests
+            .filter(|r| r.kind == "host" && wants_alone(r))
+            .map(|r| r.named(&alloc.name))
+            .collect();
+        if names.is_empty() {
+            continue;
+        }
+        for volume in reader.host_volumes(&alloc.namespace)? {
+            if volume.node_id != node_id || !names.contains(&volume.name) {
+                continue;
+            }
+            let stays = |id: &String| keys::by_uuid(id).is_none_or(|id| !leaving.contains(&id));
+            if reader.volume_writers(&volume)?.iter().any(stays) || !taken.insert(volume.id) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// True where ports, cores and devices have one owner each.

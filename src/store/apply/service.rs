@@ -1,9 +1,8 @@
 //! Registrations of services. They live as long as their allocation runs and its node is heard.
 
-use std::collections::BTreeMap;
-
 use crate::api::{ApiError, ServiceRegistration};
 use crate::command::Applied;
+use crate::stdx::BTreeMap;
 use crate::store::schema::{ix, keys};
 use crate::store::{Batch, RowHead, StoreError, Table, typed};
 

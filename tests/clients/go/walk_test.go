@@ -40,7 +40,8 @@ func must(t *testing.T, err error) {
 
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	end := time.Now().Add(20 * time.Second)
+	for ; time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if holds() {
 			return
 		}
@@ -152,7 +153,8 @@ func TestBlockingAndEvents(t *testing.T) {
 	must(t, err)
 	woken := make(chan uint64, 1)
 	go func() {
-		_, meta, err := c.Jobs().List(&api.QueryOptions{WaitIndex: meta.LastIndex, WaitTime: 20 * time.Second})
+		wait := &api.QueryOptions{WaitIndex: meta.LastIndex, WaitTime: 20 * time.Second}
+		_, meta, err := c.Jobs().List(wait)
 		if err == nil {
 			woken <- meta.LastIndex
 		}
@@ -274,14 +276,18 @@ func TestOperator(t *testing.T) {
 func TestAccessControl(t *testing.T) {
 	c := client(t)
 	if os.Getenv("WITH_ACL") != "1" {
-		if _, _, err := c.ACLTokens().List(nil); err == nil || !strings.Contains(err.Error(), "ACL support disabled") {
+		_, _, err := c.ACLTokens().List(nil)
+		if err == nil || !strings.Contains(err.Error(), "ACL support disabled") {
 			t.Fatalf("%v", err)
 		}
 		return
 	}
-	_, err := c.ACLPolicies().Upsert(&api.ACLPolicy{Name: "reader", Rules: `namespace "default" { policy = "read" }`}, nil)
+	rules := `namespace "default" { policy = "read" }`
+	_, err := c.ACLPolicies().Upsert(&api.ACLPolicy{Name: "reader", Rules: rules}, nil)
 	must(t, err)
-	made, _, err := c.ACLTokens().Create(&api.ACLToken{Name: "r", Type: "client", Policies: []string{"reader"}}, nil)
+	made, _, err := c.ACLTokens().Create(&api.ACLToken{
+		Name: "r", Type: "client", Policies: []string{"reader"},
+	}, nil)
 	must(t, err)
 	made.Name = "renamed"
 	_, _, err = c.ACLTokens().Update(made, nil)
@@ -291,7 +297,8 @@ func TestAccessControl(t *testing.T) {
 	reader.SetSecretID(made.SecretID)
 	_, _, err = reader.Jobs().List(nil)
 	must(t, err)
-	if _, _, err = reader.Jobs().Register(job("refused", 1), nil); err == nil || !strings.Contains(err.Error(), "403") {
+	_, _, err = reader.Jobs().Register(job("refused", 1), nil)
+	if err == nil || !strings.Contains(err.Error(), "403") {
 		t.Fatalf("%v", err)
 	}
 	self, _, err := reader.ACLTokens().Self(nil)

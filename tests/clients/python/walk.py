@@ -1,8 +1,9 @@
-"""Walks a running agent (NOMAD_ADDR, NOMAD_PORT) with python-nomad."""
+"""Walks a running agent (NOMAD_HOST, NOMAD_PORT) with python-nomad, with NOMAD_TOKEN if set."""
 import os, time
 import nomad
 
-n = nomad.Nomad(host=os.environ["NOMAD_HOST"], port=int(os.environ["NOMAD_PORT"]), timeout=20)
+host, port, token = (os.environ.get(k) for k in ("NOMAD_HOST", "NOMAD_PORT", "NOMAD_TOKEN"))
+n = nomad.Nomad(host=host, port=int(port), token=token, timeout=20)
 task = {"Name": "t", "Driver": "raw_exec", "Config": {"command": "/bin/sleep", "args": ["60"]},
         "Resources": {"CPU": 20, "MemoryMB": 16}, "KillTimeout": 1_000_000_000}
 job = {"Job": {"ID": "py", "Name": "py", "Type": "service", "Datacenters": ["dc1"],
@@ -22,8 +23,10 @@ assert n.validate.validate_job(job).status_code == 200
 plan = n.job.plan_job("py", job)
 assert plan["FailedTGAllocs"] is None, plan
 made = n.job.register_job("py", job)
-until("the evaluation", lambda: n.evaluation.get_evaluation(made["EvalID"])["Status"] == "complete")
-until("two allocations", lambda: [a["ClientStatus"] for a in n.job.get_allocations("py")].count("running") == 2)
+evaluation = lambda: n.evaluation.get_evaluation(made["EvalID"])
+until("the evaluation", lambda: evaluation()["Status"] == "complete")
+states = lambda: [a["ClientStatus"] for a in n.job.get_allocations("py")]
+until("two allocations", lambda: states().count("running") == 2)
 assert "py" in n.jobs and n.job.get_job("py")["Status"] == "running"
 alloc = n.job.get_allocations("py")[0]
 assert n.allocation.get_allocation(alloc["ID"])["JobID"] == "py"
@@ -40,6 +43,19 @@ n.variable.delete_variable("py/one")
 n.namespace.create_namespace({"Name": "py"})
 assert any(x["Name"] == "py" for x in n.namespaces.get_namespaces())
 n.namespace.delete_namespace("py")
+if token:
+    rules = 'namespace "default" { policy = "read" }'
+    n.acl.create_policy("py", {"Name": "py", "Rules": rules})
+    made = n.acl.create_token({"Name": "py", "Type": "client", "Policies": ["py"]})
+    reader = nomad.Nomad(host=host, port=int(port), token=made["SecretID"], timeout=20)
+    assert reader.job.get_job("py")["ID"] == "py"
+    try:
+        reader.job.deregister_job("py")
+        raise SystemExit("a token that may only read has stopped a job")
+    except nomad.api.exceptions.URLNotAuthorizedNomadException:
+        pass
+    n.acl.delete_token(made["AccessorID"])
+    n.acl.delete_policy("py")
 n.job.deregister_job("py", purge=True)
 until("the end", lambda: "py" not in n.jobs)
 print("python-nomad: ok")

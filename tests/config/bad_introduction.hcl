@@ -1,0 +1,7 @@
+server {
+  enabled = true
+  client_introduction {
+    enforcement = "harsh"
+  }
+}
+data_dir = "/var/lib/vardo"

@@ -1,0 +1,5 @@
+server {
+  enabled            = true
+  enabled_schedulers = ["batch", "web"]
+}
+data_dir = "/var/lib/vardo"

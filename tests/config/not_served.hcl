@@ -1,0 +1,5 @@
+enable_syslog = true
+server {
+  enabled = true
+}
+data_dir = "/var/lib/vardo"

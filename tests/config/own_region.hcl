@@ -1,0 +1,10 @@
+data_dir = "/d"
+region   = "west"
+
+server {
+  enabled = true
+}
+
+region_addresses {
+  west = "https://west.example.com:4646"
+}

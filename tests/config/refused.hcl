@@ -1,7 +1,0 @@
-server {
-  enabled = true
-}
-data_dir = "/var/lib/vardo"
-tls {
-  http = true
-}

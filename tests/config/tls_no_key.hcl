@@ -1,0 +1,8 @@
+server {
+  enabled = true
+}
+data_dir = "/var/lib/vardo"
+tls {
+  http      = true
+  cert_file = "/etc/vardo/cert.pem"
+}
