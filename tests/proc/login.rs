@@ -17,7 +17,7 @@ use super::acl::{ask, bootstrap, guarded, manage};
 use super::agent::Agent;
 use super::provider::{Asked, Keys, Provider, Reply};
 use super::tls::Certs;
-use crate::support::agent::BINARY;
+use crate::support::agent::{BINARY, free_port};
 use crate::support::http::Answer;
 
 fn now_s() -> u64 {
@@ -193,8 +193,8 @@ fn faults_of_a_provider_are_told_and_disturb_nobody() {
     method(&agent, "whole", "JWT", &by_keys(&format!("{}/whole", provider.url), &json!({})));
     assert_eq!(login(&agent, "whole", &token).status, 200);
     // Nobody listens there, or speaks no TLS.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    method(&agent, "nobody", "JWT", &by_keys(&format!("http://{nobody}"), &json!({})));
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    method(&agent, "nobody", "JWT", &by_keys(&nobody, &json!({})));
     refused(&login(&agent, "nobody", &token), "refused");
     let plain = format!("https://127.0.0.1:{}", agent.port);
     method(&agent, "plain", "JWT", &by_keys(&plain, &json!({})));
@@ -521,8 +521,7 @@ fn the_command_line_waits_for_the_browser() {
     certs.make(&["cert", "create", "-server"]);
     let agent = agent("oidc-cli");
     let provider = Provider::start(Some(server(&certs)));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let back = format!("127.0.0.1:{port}");
+    let back = format!("127.0.0.1:{}", free_port());
     let ca = std::fs::read_to_string(certs.path("nomad-agent-ca.pem")).unwrap();
     let redirect = format!("http://{back}/oidc/callback");
     let more = json!({"AllowedRedirectURIs": [redirect], "DiscoveryCaPem": [ca]});

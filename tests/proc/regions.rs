@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::agent::{Agent, shell_job};
 use super::exec::Caller;
 use super::tls::{Certs, until};
+use crate::support::agent::free_port;
 use crate::support::http;
 
 /// Answers each connection by what its request asks for, and tells nobody.
@@ -245,9 +246,7 @@ fn requests_and_answers_of_other_servers_pass_whole_or_are_told_to_be_cut() {
             _ => say("nonsense\r\n\r\n"),
         }
     });
-    let dead = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = dead.local_addr().expect("an address").port();
-    drop(dead);
+    let nobody = free_port();
     let regions = json!({ "far": at(port), "dead": at(nobody), "lost": "http://no.invalid" });
     let mut agent = prepared("near", &regions, &json!({}));
     agent.spawn();

@@ -131,8 +131,26 @@ impl Drop for Agent {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Three ports that nobody listens on, handed out once in this process.
+///
+/// They lie below those that the kernel gives to outgoing connections and to listeners of port 0: a
+/// port of that range can be taken by any of them between this look and the start of the agent.
+/// Processes that test side by side begin at places of their own.
 pub(crate) fn free_ports() -> [u16; 3] {
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    held.map(|l| l.local_addr().expect("its address").port())
+    [(); 3].map(|()| free_port())
+}
+
+/// One such port.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(997);
+    loop {
+        let at = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + at % COUNT).expect("a port");
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
