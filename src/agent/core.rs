@@ -22,7 +22,7 @@ use crate::api::{ApiError, NodeEvent, SchedulerConfiguration, status};
 use crate::client::{Client, ClientEffect, ClientInput, ClientRequest, Inquiry};
 use crate::command::{Applied, Command};
 use crate::dns::{Files, Resolver};
-use crate::limits::{FULL_DISK_RETRY_NS, ROTATIONS_MAX};
+use crate::limits::{EARLY_ANSWERS_MAX, FULL_DISK_RETRY_NS, ROTATIONS_MAX};
 use crate::os::net;
 use crate::raft::{self, Input, PeerId, Refusal, Role};
 use crate::routes::{
@@ -64,6 +64,8 @@ pub(super) struct Ready {
 #[derive(Default)]
 pub(super) struct Committed {
     pub(super) answers: Vec<Ready>,
+    /// Connections whose answers left before the commit.
+    pub(super) told: Vec<Key>,
     pub(super) touched: Touched,
     /// Effects of the node, whose local rows are now durable.
     pub(super) effects: Vec<ClientEffect>,
@@ -608,18 +610,24 @@ impl Core {
         self.refuse(now, pending, "leadership lost while committing log", false);
     }
 
-    /// Makes everything of this turn durable in one transaction and says what follows.
+    /// Makes everything of this turn durable in one transaction and says what follows. `tell` sends
+    /// answers that need not wait for that.
     ///
     /// # Errors
     /// Where the disk fails the agent must end: what is on it is unknown. A full disk is no error
     /// here; those who asked are told.
-    pub(super) fn commit(&mut self, now: Now, store: &mut Store) -> Result<Committed, StoreError> {
+    pub(super) fn commit(
+        &mut self,
+        now: Now,
+        store: &mut Store,
+        tell: impl FnOnce(&mut Self, Vec<Ready>),
+    ) -> Result<Committed, StoreError> {
         let mut done = Committed::default();
         if !self.has_local_writes() || (self.full_until != 0 && !self.asked_to_write) {
             done.effects = std::mem::take(&mut self.gated);
             return Ok(done);
         }
-        let (applied, touched) = match self.write(store) {
+        let (applied, touched) = match self.write(store, &mut done.told, tell) {
             Ok(written) => written,
             Err(e @ StoreError::NoSpace) => {
                 log::error!("{e}: writes are refused until there is room");
@@ -644,7 +652,7 @@ impl Core {
         }
         let snap = store.snap()?;
         self.learn(now, snap.reader(), &done.touched)?;
-        done.applied = applied.len();
+        done.applied = done.told.len() + applied.len();
         for (index, result) in applied {
             if let Some(proposal) = self.pending.remove(&index) {
                 let index = snap.reader().index_of(index);
@@ -686,8 +694,19 @@ impl Core {
         Ok(())
     }
 
-    /// The one transaction of the turn. May run again: it changes nothing but the batch.
-    fn write(&self, store: &mut Store) -> Result<(Vec<(u64, Applied)>, Touched), StoreError> {
+    /// The one transaction of the turn.
+    ///
+    /// Of writes that a majority of servers has on its disks, answers may leave while it is open:
+    /// no crash takes such a write back, and nobody reads its effects here before they are durable
+    /// as well. A few who write to several servers so wait for a disk once, not twice in a row;
+    /// with many ([`EARLY_ANSWERS_MAX`]) there are more writes a second when all are answered
+    /// after it.
+    fn write(
+        &mut self,
+        store: &mut Store,
+        told: &mut Vec<Key>,
+        tell: impl FnOnce(&mut Self, Vec<Ready>),
+    ) -> Result<(Vec<(u64, Applied)>, Touched), StoreError> {
         // Of a full disk, what is removed and what consensus itself has to remember take the rest.
         let mut batch = store.batch_that(self.pending.values().all(|p| p.command.frees()))?;
         if self.info.event_buffer > 0 {
@@ -702,7 +721,27 @@ impl Core {
                 None => batch.del_local(key)?,
             }
         }
-        Ok((applied, batch.commit()?))
+        let safe = self.consensus.raft().told_commit();
+        let waits = |p: &Proposal| matches!(p.waiter, Waiter::Http(..));
+        let early = |at: &u64| *at <= safe && self.pending.get(at).is_some_and(waits);
+        let few = applied.iter().filter(|(at, _)| early(at)).count() <= EARLY_ANSWERS_MAX;
+        let (now, rest) = applied.into_iter().partition::<Vec<_>, _>(|(at, _)| few && early(at));
+        let mut answers = Vec::new();
+        for (at, result) in now {
+            if let Some(Waiter::Http(conn, form, reply)) =
+                self.pending.remove(&at).map(|p| p.waiter)
+            {
+                let reader = batch.reader();
+                let answer = reply(reader, reader.index_of(at), result);
+                let answer = answer.unwrap_or_else(Answer::from);
+                told.push(conn);
+                answers.push(Ready { conn, form, answer });
+            }
+        }
+        if !answers.is_empty() {
+            tell(self, answers);
+        }
+        Ok((rest, batch.commit()?))
     }
 
     /// Marks a node ready, and has the jobs looked at that may want it; false where it is ready.

@@ -4,7 +4,8 @@
 //! budget; one commit; what the commit allows. Reads come before timers, so that a late turn does
 //! not act on a silence that is already over. Everything written in a turn becomes durable in one
 //! transaction, and while requests that write keep coming in, the turn takes more of them before
-//! it commits: a commit costs the same for one as for a hundred.
+//! it commits: a commit costs the same for one as for a hundred. A write is answered once its entry
+//! is durable: on a lone server with the turn's commit, among several as soon as a majority has it.
 
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -335,7 +336,14 @@ impl Loop {
         self.core.prepare(now, &self.store)?;
         self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
         let begun = self.core.has_local_writes().then(clock::mono_ns);
-        let done = self.core.commit(now, &mut self.store)?;
+        let Self { front, wires, poll, .. } = self;
+        let done = self.core.commit(now, &mut self.store, |core, answers| {
+            for ready in answers {
+                front.answer(ready.conn, ready.form, ready.answer, &core.info);
+                front.flush(ready.conn, now, core);
+            }
+            wires.flush(now, &mut core.mesh, poll.registry());
+        })?;
         if let Some(begun) = begun {
             let took = clock::mono_ns().saturating_sub(begun);
             self.front.meters.committed(took, done.applied);
@@ -348,8 +356,11 @@ impl Loop {
         }
         self.tasks.removals.work(&mut inputs);
         self.feed(now, &mut inputs);
-        if !done.answers.is_empty() {
+        if !done.answers.is_empty() || !done.told.is_empty() {
             let snap = self.store.snap()?;
+            for conn in done.told {
+                self.front.resume(conn, now, snap.reader(), &mut self.core);
+            }
             for ready in done.answers {
                 self.front.answer(ready.conn, ready.form, ready.answer, &self.core.info);
                 self.front.resume(ready.conn, now, snap.reader(), &mut self.core);

@@ -69,6 +69,32 @@ fn d06_a_page_that_is_not_written_ends_the_agent_and_loses_nothing() {
     ends_and_keeps("d06-", "pwrite64", "EIO", &[2, 40, 97]);
 }
 
+/// A leader answers what a majority has on its disks before its own holds the effects; if that
+/// fails, they are lost with it, and the writes stand.
+#[test]
+fn d05_a_leader_whose_flush_fails_leaves_to_the_others_what_it_acknowledged() {
+    if !run("strace", &["-V"]) {
+        return skip("strace");
+    }
+    let mut agents = three("d05-of-three-", &json!({}));
+    agents[0].until("a key", serves);
+    let at = leader(&agents, &[0, 1, 2]);
+    let pid = agents[at].pid().to_string();
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-qqq", "-o", "/dev/null", "-e", "trace=fdatasync", "-p", &pid]);
+    strace.args(["-e", "inject=fdatasync:error=EIO:when=60"]);
+    let mut strace = strace.spawn().expect("strace");
+    let acknowledged = written(&agents[at], "eio", &AtomicBool::new(false));
+    assert_eq!(agents[at].wait().code(), Some(EXIT_DISK), "{}", agents[at].log());
+    drop(strace.wait());
+    assert!(!acknowledged.is_empty(), "nothing was written before");
+    let others: Vec<usize> = (0..3).filter(|i| *i != at).collect();
+    agents[others[0]].until("another leads", serves);
+    let held = held(&agents[leader(&agents, &others)]);
+    let lost: Vec<_> = acknowledged.difference(&held).collect();
+    assert!(lost.is_empty(), "lost {lost:?}");
+}
+
 #[test]
 fn d07_a_disk_that_hangs_costs_the_leadership() {
     if !run("strace", &["-V"]) {
