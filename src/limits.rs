@@ -120,12 +120,10 @@ pub const LATE_TURN_NS: u64 = SECOND / 2;
 pub const LOG_ENTRIES_KEPT: u64 = 10_240;
 /// The log is cut by at least this many entries at a time.
 pub const LOG_ENTRIES_TRIMMED: u64 = 1024;
-/// Entries that stay longer for servers that are there and behind, being sent the state or what
-/// follows it. More are not kept for one that takes nothing.
-pub const LOG_ENTRIES_HELD_MAX: u64 = 1 << 20;
-/// The same in bytes, of entries that stay for servers that were away, and of those that are held
-/// for servers that are there. Fewer entries stay where they are large.
+/// The same in bytes. Fewer entries stay where they are large.
 pub const LOG_BYTES_KEPT: u64 = 128 << 20;
+/// Bytes of entries that stay longer for servers that are there and behind, being sent the state or
+/// what follows it. More are not kept for one that takes nothing.
 pub const LOG_BYTES_HELD_MAX: u64 = 1 << 30;
 /// How long a full disk is left alone before the next try without a new request, in nanoseconds.
 pub const FULL_DISK_RETRY_NS: u64 = SECOND;
@@ -215,7 +213,8 @@ pub const LINK_SILENCE_NS_MAX: u64 = 15 * SECOND;
 /// Connections without a greeting, over all listeners. More are closed at once.
 pub const LINK_STRANGERS_MAX: usize = 64;
 /// Bytes of state that leave for a server which is too far behind, in a second: what its disk and
-/// the leader's can do beside their own work. 1 GB takes half a minute.
+/// the leader's can do beside their own work, 1 GB in half a minute. While clients write, it is
+/// half as much.
 pub const STATE_BYTES_PER_SECOND: u64 = 32 << 20;
 /// And at a time. Source: the credit of a stream, which is so much.
 pub const STATE_PIECE_BYTES: usize = LINK_CREDIT_BYTES;

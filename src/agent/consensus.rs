@@ -5,9 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::command::{Applied, Command};
-use crate::limits::{
-    DIGEST_ENTRIES, LOG_BYTES_HELD_MAX, LOG_BYTES_KEPT, LOG_ENTRIES_HELD_MAX, LOG_ENTRIES_TRIMMED,
-};
+use crate::limits::{DIGEST_ENTRIES, LOG_BYTES_HELD_MAX, LOG_BYTES_KEPT, LOG_ENTRIES_TRIMMED};
 use crate::raft::{
     self, Bounds, Config, Effects, Entry, EntryKind, HardState, Input, LogRead, Members, Message,
     Pace, PeerId, Raft, Refusal, Role, Start,
@@ -381,7 +379,7 @@ impl Room {
         let each = (bytes / entries.max(1)).max(1);
         Self {
             kept: kept.min(LOG_BYTES_KEPT / each),
-            held: LOG_ENTRIES_HELD_MAX.min(LOG_BYTES_HELD_MAX / each),
+            held: LOG_BYTES_HELD_MAX / each,
             step: LOG_ENTRIES_TRIMMED.min(LOG_BYTES_KEPT / each / 4).max(1),
         }
     }
@@ -492,7 +490,7 @@ mod tests {
         let room = |kept, held, step| Room { kept, held, step };
         // Bytes, entries, as configured.
         for (bytes, entries, kept, expected) in [
-            (0, 0, 10_240, room(10_240, 1 << 20, 1024)),
+            (0, 0, 10_240, room(10_240, 1 << 30, 1024)),
             (10 * MIB, 10_240, 10_240, room(10_240, 1 << 20, 1024)),
             (100 * MIB, 100, 10_240, room(128, 1024, 32)),
             (100 * MIB, 100, 16, room(16, 1024, 32)),
