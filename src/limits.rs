@@ -236,7 +236,7 @@ pub const REGION_UPLOAD_NS: u64 = 600 * SECOND;
 /// Requests for other regions at a time; each has a connection. More → 503.
 pub const REGION_REQUESTS_MAX: usize = 1024;
 /// Agents that a request may pass on its way. More → 500.
-pub const RELAY_HOPS_MAX: u64 = 4;
+pub const RELAY_HOPS_MAX: u8 = 4;
 /// A leader that was followed by another one and has been silent for so long, in nanoseconds, does
 /// not answer what was passed on to it. Half of the shortest time after which it is followed.
 pub const LEADER_SILENCE_NS: u64 = SECOND / 2;

@@ -212,7 +212,7 @@ impl Front {
         core: &mut Core,
     ) {
         let Some(sock) = self.socks.get_mut(key) else { return };
-        sock.owed += bytes.len();
+        sock.owe(bytes.len());
         match (&mut sock.state, &mut sock.ws) {
             (State::Relayed(relayed), _) => relayed.rest.extend_from_slice(bytes),
             (State::Region(id), _) => self.regions.take_input(*id, bytes),
@@ -275,7 +275,7 @@ impl Front {
         if let Via::Link { link, stream, .. } = sock.via
             && let Some(link) = core.mesh.link(link)
         {
-            link.grant(stream, std::mem::take(&mut sock.owed));
+            link.grant(stream, std::mem::take(&mut sock.owed) as usize);
         }
         if sock.unread {
             self.run_later(key);

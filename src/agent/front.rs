@@ -35,7 +35,7 @@ use crate::limits::{
 use crate::link::StreamId;
 use crate::routes::metrics::Telemetry;
 use crate::routes::table::{EVENTS, NODE, Place, REPLICA, VOLUME, place};
-use crate::routes::{Answer, Outcome, is_session};
+use crate::routes::{Answer, Outcome, is_session, is_upload};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
 use crate::stdx::{BTreeMap, Now};
@@ -329,7 +329,7 @@ impl Front {
             if !matches!(sock.state, State::Idle) || sock.closing {
                 return;
             }
-            match sock.conn.next(now.mono_ns) {
+            match sock.conn.next_or_upload(now.mono_ns, is_upload) {
                 Some(Event::Request(req)) => self.request(key, req, now, reader, core),
                 Some(Event::Continue) => sock.out.copy(reply::CONTINUE),
                 Some(Event::Bad(reject)) => self.reject(key, &reject),

@@ -118,7 +118,7 @@ impl Front {
         core: &Core,
     ) {
         let Some(address) = self.regions.addresses.get(&region).cloned() else { return };
-        let refusal = if u64::from(req.hops) >= RELAY_HOPS_MAX {
+        let refusal = if req.hops >= RELAY_HOPS_MAX {
             Some(ApiError::failed("the request was passed on too often"))
         } else if matches!(req.method, Method::Other | Method::Connect) {
             Some(ApiError::new(405, "Invalid method"))

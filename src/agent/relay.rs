@@ -160,10 +160,10 @@ impl Front {
         form: Form,
         req: Box<Request>,
         (to, back): (Key, bool),
-        hops: u64,
+        hops: u8,
         core: &mut Core,
     ) {
-        let hops = hops.to_le_bytes();
+        let hops = u64::from(hops).to_le_bytes();
         let what = match back {
             true => words::join(&[HTTP, &hops, BACK]),
             false => words::join(&[HTTP, &hops]),
@@ -279,9 +279,9 @@ impl Front {
         words: &mut words::Words<'_>,
         now: Now,
     ) -> Option<()> {
-        let hops = words.u64()?;
+        let hops = u8::try_from(words.u64()?.max(1)).unwrap_or(u8::MAX);
         let back = words.bytes() == Some(BACK);
-        let via = Via::Link { link, stream, hops: hops.max(1), back };
+        let via = Via::Link { link, stream, hops, back };
         let key = self.socks.insert(Sock::new(via, None, now));
         self.streams.insert((link, stream), key);
         Some(())
@@ -354,12 +354,12 @@ impl Front {
             }
             (State::Relayed(relayed), Event::Data(_, bytes)) if sock.conn.is_uploading() => {
                 relayed.rest.extend_from_slice(bytes);
-                sock.owed += bytes.len();
+                sock.owe(bytes.len());
                 self.pass_on(key, core);
             }
             (State::Region(id), Event::Data(_, bytes)) if sock.conn.is_uploading() => {
                 self.regions.take_input(*id, bytes);
-                sock.owed += bytes.len();
+                sock.owe(bytes.len());
                 self.move_region(key, now, reader, core);
             }
             (_, Event::Data(_, bytes)) => {

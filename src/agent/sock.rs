@@ -17,7 +17,7 @@ use crate::http::websocket::Decoder;
 use crate::http::{Conn, Request};
 use crate::limits::{OUT_BYTES_MAX, OUT_INLINE_MAX};
 use crate::link::StreamId;
-use crate::routes::{Body, Then, is_upload};
+use crate::routes::{Body, Then};
 use crate::server::events::Subscriber;
 use crate::stdx::Now;
 use crate::stdx::slab::Key;
@@ -95,7 +95,7 @@ pub(super) enum Via {
     Link {
         link: Key,
         stream: StreamId,
-        hops: u64,
+        hops: u8,
         /// Whoever sent it answers it, if its caller may ask.
         back: bool,
     },
@@ -129,7 +129,7 @@ pub(super) struct Sock {
     /// Reads what comes since the connection went on as a WebSocket.
     pub(super) ws: Option<Box<Decoder>>,
     /// Bytes of a WebSocket that came over a link and are not granted again.
-    pub(super) owed: usize,
+    pub(super) owed: u32,
     pub(super) state: State,
     /// Of the client; `None` over a link.
     pub(super) ip: Option<IpAddr>,
@@ -161,7 +161,7 @@ impl Sock {
     pub(super) fn new(via: Via, ip: Option<IpAddr>, now: Now) -> Self {
         Self {
             via,
-            conn: Conn::with_uploads(is_upload),
+            conn: Conn::new(),
             ws: None,
             owed: 0,
             state: State::Idle,
@@ -176,6 +176,12 @@ impl Sock {
             progress_ns: now.mono_ns,
             asked: None,
         }
+    }
+
+    /// So many bytes came over a link, and are granted again once there is room for more. They are
+    /// no more than the credit of its stream.
+    pub(super) fn owe(&mut self, bytes: usize) {
+        self.owed = self.owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// All that was to be sent has left.

@@ -42,11 +42,10 @@ pub struct Conn {
     begun_ns: u64,
     /// Bytes of `buf` in which no head was found. A head is looked for again only once a line has
     /// ended behind them, so that bytes that drip in are not parsed over and over.
-    searched: usize,
+    searched: u32,
     /// An empty line before the request was skipped.
     skipped: bool,
     dead: bool,
-    uploads: Option<fn(&Request) -> bool>,
 }
 
 /// A request whose body is on its way.
@@ -61,11 +60,6 @@ struct Pending {
 impl Conn {
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// One that gives out requests for which `uploads` holds before their bodies have come.
-    pub fn with_uploads(uploads: fn(&Request) -> bool) -> Self {
-        Self { uploads: Some(uploads), ..Self::default() }
     }
 
     /// The body of the last request is still to come, or to be taken.
@@ -115,10 +109,19 @@ impl Conn {
 
     /// What the bytes so far amount to; `None` until there is more.
     pub fn next(&mut self, now_ns: u64) -> Option<Event> {
+        self.next_or_upload(now_ns, |_| false)
+    }
+
+    /// The same. Requests for which `is_upload` holds are given out before their bodies have come.
+    pub fn next_or_upload(
+        &mut self,
+        now_ns: u64,
+        is_upload: impl Fn(&Request) -> bool,
+    ) -> Option<Event> {
         if self.dead {
             return None;
         }
-        let event = match self.step(now_ns) {
+        let event = match self.step(now_ns, is_upload) {
             Ok(event) => event,
             Err(reject) => {
                 self.dead = true;
@@ -153,7 +156,11 @@ impl Conn {
         Some(self.begun_ns.saturating_add(HTTP_HEAD_NS_MAX).saturating_add(pace))
     }
 
-    fn step(&mut self, now_ns: u64) -> Result<Option<Event>, Reject> {
+    fn step(
+        &mut self,
+        now_ns: u64,
+        is_upload: impl Fn(&Request) -> bool,
+    ) -> Result<Option<Event>, Reject> {
         if self.pending.is_none() {
             if !self.skipped && self.buf.starts_with(b"\r\n") {
                 // One empty line before a request is forgiven (RFC 9112, section 2.2); the parser
@@ -169,7 +176,7 @@ impl Conn {
             }
             let Some(head) = self.find_head()? else { return Ok(None) };
             self.skipped = false;
-            let upload = self.uploads.is_some_and(|is| is(&head.request));
+            let upload = is_upload(&head.request);
             if !upload && matches!(head.framing, Framing::Length(n) if n > HTTP_BODY_BYTES_MAX) {
                 return Err(Reject::new(413, "Request Entity Too Large"));
             }
@@ -207,10 +214,11 @@ impl Conn {
     }
 
     fn find_head(&mut self) -> Result<Option<head::Head>, Reject> {
-        let fresh = self.buf.get(self.searched..).unwrap_or_default();
+        let searched = self.searched as usize;
+        let fresh = self.buf.get(searched..).unwrap_or_default();
         let line_end = fresh.iter().rposition(|b| *b == b'\n');
-        let line_end = line_end.map(|at| self.searched.saturating_add(at));
-        self.searched = self.buf.len();
+        let line_end = line_end.map(|at| searched.saturating_add(at));
+        self.searched = u32::try_from(self.buf.len()).unwrap_or(u32::MAX);
         // Whole lines only: what is refused does not depend on where the bytes were cut.
         let lines = line_end.and_then(|at| self.buf.get(..=at));
         if let Some(head) = lines.map_or(Ok(None), head::parse)? {
