@@ -213,8 +213,8 @@ pub const LINK_SILENCE_NS_MAX: u64 = 15 * SECOND;
 /// Connections without a greeting, over all listeners. More are closed at once.
 pub const LINK_STRANGERS_MAX: usize = 64;
 /// Bytes of state that leave for a server which is too far behind, in a second: what its disk and
-/// the leader's can do beside their own work, 1 GB in half a minute. While clients write, it is
-/// half as much.
+/// the leader's can do beside their own work. 1 GB takes half a minute. Not slower: pages that a
+/// long reading needs cannot be used again, and of a busy store it would be given up.
 pub const STATE_BYTES_PER_SECOND: u64 = 32 << 20;
 /// And at a time. Source: the credit of a stream, which is so much.
 pub const STATE_PIECE_BYTES: usize = LINK_CREDIT_BYTES;

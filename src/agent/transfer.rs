@@ -256,7 +256,6 @@ impl Core {
         at: usize,
         store: &mut Store,
     ) -> Result<bool, StoreError> {
-        let writes = self.has_writers();
         let Some(s) = self.transfers.sending.get_mut(at) else { return Ok(true) };
         let Some(link) = self.mesh.link(s.link) else { return Ok(false) };
         if self.consensus.raft().role() != Role::Leader {
@@ -279,8 +278,7 @@ impl Core {
         let sent = link.send(s.stream, piece);
         s.rest.drain(..sent);
         s.bytes += sent;
-        let pace = if writes { STATE_BYTES_PER_SECOND / 2 } else { STATE_BYTES_PER_SECOND };
-        let cost = (sent as u64).saturating_mul(SECOND) / pace;
+        let cost = (sent as u64).saturating_mul(SECOND) / STATE_BYTES_PER_SECOND;
         // A pause is made up for, a long one is not.
         s.next = s.next.max(now.mono_ns.saturating_sub(SECOND / 32)).saturating_add(cost);
         if s.whole && s.rest.is_empty() {
