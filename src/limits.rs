@@ -302,7 +302,7 @@ pub const EVENT_BEAT_NS: u64 = 30 * SECOND;
 pub const EVENT_CROWD_NS: u64 = SECOND / 20_000;
 /// While clients wait for commits, a crowd of readers gets this part (one in so many) of the time
 /// that their requests took, and all of what nobody wants.
-pub const EVENT_SHARE: u64 = 12;
+pub const EVENT_SHARE: u64 = 20;
 /// Once nobody has written for so long a turn may go to readers for as long, nanoseconds.
 pub const EVENT_QUIET_NS: u64 = 2 * SECOND / 1_000;
 /// So few readers are told at once.
