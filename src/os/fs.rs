@@ -40,10 +40,11 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives a file blocks that are really there up to a length; false where the disk has no more.
+/// Gives a file blocks that are really there from one place to another, to where it is lengthened
+/// if it is shorter; false where the disk has no more.
 #[must_use]
-pub fn allocate(file: &File, len: u64) -> bool {
-    linux::allocate(file.as_raw_fd(), len).is_ok()
+pub fn allocate(file: &File, from: u64, to: u64) -> bool {
+    linux::allocate(file.as_raw_fd(), from, to.saturating_sub(from)).is_ok()
 }
 
 /// The bytes of a file that holds no more than `most`.

@@ -409,11 +409,12 @@ pub(super) fn mount(source: Option<&CStr>, target: &CStr, flags: libc::c_ulong) 
     check(done).map(drop)
 }
 
-/// Gives an open file blocks up to a length.
-pub(super) fn allocate(fd: RawFd, len: u64) -> io::Result<()> {
+/// Gives an open file `len` bytes of blocks from a place on.
+pub(super) fn allocate(fd: RawFd, from: u64, len: u64) -> io::Result<()> {
+    let from = libc::off_t::try_from(from).map_err(io::Error::other)?;
     let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
     // SAFETY: no memory is passed; a descriptor that is not open is an error.
-    match unsafe { libc::posix_fallocate(fd, 0, len) } {
+    match unsafe { libc::posix_fallocate(fd, from, len) } {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }

@@ -13,6 +13,9 @@ use super::{Allocate, StoreError};
 /// How far the file runs ahead of the last page in use.
 pub(super) const HEADROOM: u64 = 4 << 20;
 
+/// It is lengthened by one in so many of the bytes in use, where that is more than the headroom.
+const GROWTH_SHARE: u64 = 32;
+
 const WORD: usize = size_of::<usize>();
 /// Page number, padding, flags, bounds.
 const PAGE_HEADER: usize = WORD + 8;
@@ -112,9 +115,10 @@ pub(super) fn keep_ahead(
         return Ok(len);
     }
     let least = if frees { LAST_ROOM } else { ROOM_MIN };
-    for more in [2 * HEADROOM, HEADROOM, least] {
+    // A large file in larger steps: each costs the next flush a change of the file's description.
+    for more in [(used / GROWTH_SHARE).max(2 * HEADROOM), 2 * HEADROOM, HEADROOM, least] {
         let longer = used.saturating_add(more);
-        if longer <= len || allocate(file, longer) {
+        if longer <= len || allocate(file, used, longer) {
             return Ok(longer.max(len));
         }
     }

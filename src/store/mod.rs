@@ -53,8 +53,8 @@ use install::{Export, Sets};
 use memo::Memo;
 use schema::{Dbs, Indexes, MAX_DBS, SETS};
 
-/// Gives a file real blocks up to a length; false where that fails.
-pub type Allocate = fn(&File, u64) -> bool;
+/// Gives a file real blocks from one place to another, its new end; false where that fails.
+pub type Allocate = fn(&File, u64, u64) -> bool;
 
 /// How to open the store.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl Default for Options {
     /// of states that are being sent.
     fn default() -> Self {
         let map_bytes = usize::try_from(64u64 << 30).unwrap_or(1 << 30);
-        let allocate: Allocate = |file, len| file.set_len(len).is_ok();
+        let allocate: Allocate = |file, _, end| file.set_len(end).is_ok();
         Self { allocate, map_bytes, sync: true }
     }
 }

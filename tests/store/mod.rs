@@ -46,7 +46,7 @@ impl Drop for Dir {
 }
 
 /// Lengthens a file by a hole.
-const LENGTHEN: vardo::store::Allocate = |file, len| file.set_len(len).is_ok();
+const LENGTHEN: vardo::store::Allocate = |file, _, end| file.set_len(end).is_ok();
 
 pub(crate) const FAST: Options = Options { map_bytes: 256 << 20, sync: false, allocate: LENGTHEN };
 pub(crate) const WALL: i64 = 1_795_426_609_138_526_693;
