@@ -313,11 +313,11 @@ mod tests {
     fn scratch(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("vardo-beneath-{}-{name}", std::process::id()));
         super::super::fs::remove_tree(&dir).unwrap();
-        std::fs::create_dir_all(dir.join("root/alloc/logs")).unwrap();
-        std::fs::create_dir_all(dir.join("root/web/secrets")).unwrap();
+        std::fs::create_dir_all(dir.join("tree/alloc/logs")).unwrap();
+        std::fs::create_dir_all(dir.join("tree/web/secrets")).unwrap();
         std::fs::write(dir.join("outside"), "outside").unwrap();
-        std::fs::write(dir.join("root/alloc/logs/a"), "inside").unwrap();
-        std::fs::write(dir.join("root/web/secrets/key"), "key").unwrap();
+        std::fs::write(dir.join("tree/alloc/logs/a"), "inside").unwrap();
+        std::fs::write(dir.join("tree/web/secrets/key"), "key").unwrap();
         dir
     }
 
@@ -330,12 +330,12 @@ mod tests {
     #[test]
     fn nothing_leads_out() {
         let dir = scratch("out");
-        let root = dir.join("root");
+        let root = dir.join("tree");
         symlink("/etc/passwd", root.join("absolute")).unwrap();
         symlink("../outside", root.join("relative")).unwrap();
         symlink("/etc", root.join("alloc/etc")).unwrap();
         symlink("..", root.join("up")).unwrap();
-        symlink("/proc/self/root/etc/passwd", root.join("magic")).unwrap();
+        symlink("/proc/self/exe", root.join("magic")).unwrap();
         let bound = Root::open(&root).unwrap();
         let bad = [
             "..",
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn what_is_inside_is_read() {
         let dir = scratch("in");
-        let root = dir.join("root");
+        let root = dir.join("tree");
         symlink("logs/a", root.join("alloc/link")).unwrap();
         symlink("../web/secrets/key", root.join("alloc/sly")).unwrap();
         let bound = Root::open(&root).unwrap();
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn what_is_no_file_neither_opens_nor_waits() {
         let dir = scratch("fifo");
-        let root = dir.join("root");
+        let root = dir.join("tree");
         let fifo = root.join("alloc/fifo");
         assert!(make_fifo(&fifo));
         let socket = std::os::unix::net::UnixListener::bind(root.join("alloc/sock")).unwrap();
@@ -405,14 +405,14 @@ mod tests {
     #[test]
     fn nothing_is_written_outside() {
         let dir = scratch("place");
-        let root = dir.join("root");
+        let root = dir.join("tree");
         std::fs::write(dir.join("victim"), "old").unwrap();
         symlink("..", root.join("up")).unwrap();
         symlink(dir.join("victim"), root.join("link")).unwrap();
         symlink("../victim", root.join("alloc/link")).unwrap();
         let bound = Root::open(&root).unwrap();
         let place = |path: &str| bound.place(path, b"new", 0o640, (None, None));
-        for bad in ["", "/", "..", "a/..", "../x", "up/x", "up/root/x", "alloc/../../x", "a\0b"] {
+        for bad in ["", "/", "..", "a/..", "../x", "up/x", "up/tree/x", "alloc/../../x", "a\0b"] {
             assert!(place(bad).is_err(), "{bad}");
         }
         for good in ["x", "/deep/er/x", "./x", "link", "alloc/link"] {
@@ -432,7 +432,7 @@ mod tests {
     #[test]
     fn a_swapped_link_never_shows_the_outside() {
         let dir = scratch("swap");
-        let root = dir.join("root");
+        let root = dir.join("tree");
         std::fs::create_dir(root.join("x")).unwrap();
         std::fs::write(root.join("x/outside"), "inside").unwrap();
         symlink(&dir, root.join("y")).unwrap();
