@@ -120,7 +120,7 @@ pub const LATE_TURN_NS: u64 = SECOND / 2;
 pub const LOG_ENTRIES_KEPT: u64 = 10_240;
 /// The log is cut by at least this many entries at a time.
 pub const LOG_ENTRIES_TRIMMED: u64 = 1024;
-/// The same in bytes. Fewer entries stay where they are large.
+/// Bytes of entries that stay for servers that were away: fewer entries where they are large.
 pub const LOG_BYTES_KEPT: u64 = 128 << 20;
 /// Bytes of entries that stay longer for servers that are there and behind, being sent the state or
 /// what follows it. More are not kept for one that takes nothing.

@@ -60,6 +60,12 @@ pub(super) struct Ready {
     pub(super) answer: Answer,
 }
 
+impl Ready {
+    fn of(conn: Key, form: Form, answer: Result<Answer, ApiError>) -> Self {
+        Self { conn, form, answer: answer.unwrap_or_else(Answer::from) }
+    }
+}
+
 /// What became possible by a commit.
 #[derive(Default)]
 pub(super) struct Committed {
@@ -695,12 +701,6 @@ impl Core {
     }
 
     /// The one transaction of the turn.
-    ///
-    /// Of writes that a majority of servers has on its disks, answers may leave while it is open:
-    /// no crash takes such a write back, and nobody reads its effects here before they are durable
-    /// as well. A few who write to several servers so wait for a disk once, not twice in a row;
-    /// with many ([`EARLY_ANSWERS_MAX`]) there are more writes a second when all are answered
-    /// after it.
     fn write(
         &mut self,
         store: &mut Store,
@@ -714,34 +714,41 @@ impl Core {
         }
         self.transfers.write(&mut batch)?;
         let own = |index| self.pending.get(&index).map(|p| &p.command);
-        let applied = self.consensus.write(&mut batch, &own)?;
+        let mut applied = self.consensus.write(&mut batch, &own)?;
         for (key, value) in &self.local {
             match value {
                 Some(value) => batch.put_local(key, value)?,
                 None => batch.del_local(key)?,
             }
         }
+        let early = self.take_early(batch.reader(), &mut applied);
+        if !early.is_empty() {
+            told.extend(early.iter().map(|ready| ready.conn));
+            tell(self, early);
+        }
+        Ok((applied, batch.commit()?))
+    }
+
+    /// Answers that may leave while the transaction is open: of writes that a majority of servers
+    /// has on its disks. No crash takes such a write back, and nobody reads its effects here before
+    /// they are durable as well. A few who write to several servers so wait for a disk once, not
+    /// twice in a row; with many there are more writes a second when all are answered after it.
+    fn take_early(&mut self, reader: Reader<'_>, applied: &mut Vec<(u64, Applied)>) -> Vec<Ready> {
         let safe = self.consensus.raft().told_commit();
         let waits = |p: &Proposal| matches!(p.waiter, Waiter::Http(..));
-        let early = |at: &u64| *at <= safe && self.pending.get(at).is_some_and(waits);
-        let few = applied.iter().filter(|(at, _)| early(at)).count() <= EARLY_ANSWERS_MAX;
-        let (now, rest) = applied.into_iter().partition::<Vec<_>, _>(|(at, _)| few && early(at));
-        let mut answers = Vec::new();
-        for (at, result) in now {
-            if let Some(Waiter::Http(conn, form, reply)) =
-                self.pending.remove(&at).map(|p| p.waiter)
-            {
-                let reader = batch.reader();
-                let answer = reply(reader, reader.index_of(at), result);
-                let answer = answer.unwrap_or_else(Answer::from);
-                told.push(conn);
-                answers.push(Ready { conn, form, answer });
-            }
+        let is_early = |at: u64| at <= safe && self.pending.get(&at).is_some_and(waits);
+        let count = applied.iter().filter(|(at, _)| is_early(*at)).count();
+        if count == 0 || count > EARLY_ANSWERS_MAX {
+            return Vec::new();
         }
-        if !answers.is_empty() {
-            tell(self, answers);
-        }
-        Ok((rest, batch.commit()?))
+        let early: Vec<_> = applied.extract_if(.., |(at, _)| is_early(*at)).collect();
+        let ready = early.into_iter().filter_map(|(at, result)| {
+            let Waiter::Http(conn, form, reply) = self.pending.remove(&at)?.waiter else {
+                return None;
+            };
+            Some(Ready::of(conn, form, reply(reader, reader.index_of(at), result)))
+        });
+        ready.collect()
     }
 
     /// Marks a node ready, and has the jobs looked at that may want it; false where it is ready.
@@ -893,8 +900,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         match proposal.waiter {
             Waiter::Http(conn, form, reply) => {
-                let answer = reply(reader, index, result).unwrap_or_else(Answer::from);
-                done.answers.push(Ready { conn, form, answer });
+                done.answers.push(Ready::of(conn, form, reply(reader, index, result)));
             }
             Waiter::Plan(eval) => {
                 let Some(server) = &mut self.server else { return Ok(()) };
