@@ -28,6 +28,8 @@ struct Parser<'a> {
     raw: Vec<&'a str>,
     lines: Vec<Line<'a>>,
     at: usize,
+    /// Lines that begin with a tab; only those of scalars in blocks may.
+    tabs: Vec<usize>,
 }
 
 /// Reads one document. An empty one is null.
@@ -36,25 +38,24 @@ struct Parser<'a> {
 /// The first line that is not understood, and why.
 pub fn parse(text: &str) -> Result<Value> {
     let raw: Vec<&str> = text.lines().collect();
-    let mut lines = Vec::new();
+    let (mut lines, mut tabs) = (Vec::new(), Vec::new());
     for (i, line) in raw.iter().enumerate() {
         let text = uncommented(line).trim_end();
         let body = text.trim_start_matches(' ');
         if body.starts_with('\t') {
-            return Err((i + 1, "a tab in the indentation, use spaces".to_owned()));
+            tabs.push(i + 1);
         }
         let begins = body == "---" && lines.is_empty();
         if !body.is_empty() && !begins {
             lines.push(Line { number: i + 1, indent: text.len() - body.len(), text: body });
         }
     }
-    let mut parser = Parser { raw, lines, at: 0 };
-    let Some(first) = parser.peek() else { return Ok(Value::Null) };
-    let value = parser.block(first.indent, 0)?;
-    match parser.peek() {
-        None => Ok(value),
-        Some(l) if l.text == "---" => Err((l.number, "more than one document".to_owned())),
-        Some(l) => Err((l.number, "the indentation fits nothing above".to_owned())),
+    let mut parser = Parser { raw, lines, at: 0, tabs };
+    let value = parser.document();
+    match (parser.tabs.first(), &value) {
+        (Some(tab), Err((line, _))) if line < tab => value,
+        (Some(tab), _) => Err((*tab, "a tab in the indentation, use spaces".to_owned())),
+        (None, _) => value,
     }
 }
 
@@ -68,7 +69,7 @@ fn uncommented(line: &str) -> &str {
                 return line.get(..at).unwrap_or_default();
             }
             // Within a word an apostrophe is one.
-            (None, '"' | '\'') if " \t[{,:".contains(before) => quote = Some(c),
+            (None, '"' | '\'') if BEFORE_QUOTE.contains(before) => quote = Some(c),
             (Some('"'), _) if before == '\\' => before = ' ',
             (Some(q), _) if q == c => quote = None,
             _ => {}
@@ -78,7 +79,64 @@ fn uncommented(line: &str) -> &str {
     line
 }
 
+/// What a quote stands behind that begins a scalar.
+const BEFORE_QUOTE: &str = " \t[{,:";
+
+/// Where the scalar in quotes ends that a text begins with, behind its closing quote; `None` where
+/// it goes on, or is none.
+fn quoted_end(text: &str) -> Option<usize> {
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let mut signs = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = signs.next() {
+        if c == '\\' && quote == '"' {
+            signs.next();
+        } else if c == quote {
+            // Twice it stands for itself.
+            if quote == '"' || signs.next_if(|(_, c)| *c == quote).is_none() {
+                return Some(at + 1);
+            }
+        }
+    }
+    None
+}
+
+/// Brackets and quotes that are open behind what was read.
+#[derive(Default)]
+struct Open {
+    brackets: i64,
+    quote: Option<char>,
+}
+
+impl Open {
+    /// Reads on.
+    fn read(&mut self, text: &str) {
+        let mut before = ' ';
+        let mut signs = text.chars();
+        while let Some(c) = signs.next() {
+            match (self.quote, c) {
+                (Some('"'), '\\') => drop(signs.next()),
+                (Some(q), _) if q == c => self.quote = None,
+                (None, '"' | '\'') if BEFORE_QUOTE.contains(before) => self.quote = Some(c),
+                (None, '[' | '{') => self.brackets += 1,
+                (None, ']' | '}') => self.brackets -= 1,
+                _ => {}
+            }
+            before = c;
+        }
+    }
+}
+
 impl<'a> Parser<'a> {
+    fn document(&mut self) -> Result<Value> {
+        let Some(first) = self.peek() else { return Ok(Value::Null) };
+        let value = self.block(first.indent, 0)?;
+        match self.peek() {
+            None => Ok(value),
+            Some(l) if l.text == "---" => Err((l.number, "more than one document".to_owned())),
+            Some(l) => Err((l.number, "the indentation fits nothing above".to_owned())),
+        }
+    }
+
     fn peek(&self) -> Option<Line<'a>> {
         self.lines.get(self.at).copied()
     }
@@ -168,9 +226,12 @@ impl<'a> Parser<'a> {
             Some('|' | '>') => Ok(Value::String(self.folded(text, line, indent))),
             Some('[' | '{') => {
                 let mut whole = text.to_owned();
+                let mut open = Open::default();
+                open.read(text);
                 // Brackets may go on below.
-                while !is_balanced(&whole) {
+                while open.brackets > 0 {
                     let Some(next) = self.peek() else { break };
+                    open.read(next.text);
                     whole.push(' ');
                     whole.push_str(next.text);
                     self.at += 1;
@@ -219,6 +280,7 @@ impl<'a> Parser<'a> {
         while self.peek().is_some_and(|l| l.number <= end) {
             self.at += 1;
         }
+        self.tabs.retain(|tab| !(line.number..=end).contains(tab));
         let text = if head.starts_with('>') {
             let paragraphs: Vec<String> =
                 out.split(|l| l.is_empty()).map(|lines| lines.join(" ")).collect();
@@ -281,8 +343,7 @@ fn is_item(text: &str) -> bool {
 /// Key and value of a line of a mapping.
 fn split_key(text: &str) -> Option<(&str, &str)> {
     let end = match text.chars().next()? {
-        '"' => text.get(1..)?.find('"')? + 2,
-        '\'' => text.get(1..)?.find('\'')? + 2,
+        '"' | '\'' => quoted_end(text)?,
         '[' | '{' | '|' | '>' => return None,
         _ => {
             let colon = text.find(": ");
@@ -294,21 +355,6 @@ fn split_key(text: &str) -> Option<(&str, &str)> {
         return None;
     }
     Some((text.get(..end)?, rest.trim()))
-}
-
-/// Whether brackets and quotes are closed.
-fn is_balanced(text: &str) -> bool {
-    let (mut open, mut quote) = (0_i64, None);
-    for c in text.chars() {
-        match (quote, c) {
-            (None, '"' | '\'') => quote = Some(c),
-            (Some(q), _) if q == c => quote = None,
-            (None, '[' | '{') => open += 1,
-            (None, ']' | '}') => open -= 1,
-            _ => {}
-        }
-    }
-    open <= 0
 }
 
 /// A scalar by its looks.
@@ -397,10 +443,7 @@ impl Flow<'_> {
     fn scalar(&mut self, ends: &str) -> Result<Value> {
         self.rest = self.rest.trim_start();
         let end = match self.rest.chars().next() {
-            Some(quote @ ('"' | '\'')) => {
-                let inner = self.rest.get(1..).unwrap_or_default();
-                inner.find(quote).map(|at| at + 2)
-            }
+            Some('"' | '\'') => quoted_end(self.rest),
             _ => self.rest.find(|c| ends.contains(c)),
         };
         let end = end.ok_or((self.line, "a bracket or a quote is not closed".to_owned()))?;
@@ -438,6 +481,15 @@ mod tests {
         assert_eq!(parse(""), Ok(Value::Null));
         assert_eq!(parse("- a\n- b: 1\n"), Ok(json!(["a", {"b": 1}])));
         assert_eq!(parse("a: [1,\n  2]\nb: 3"), Ok(json!({"a": [1, 2], "b": 3})));
+        let quoted = "a: [\"sh\", \"echo \\\"x]\\\", y\", 'it''s', it's]\n\"b\\\"c\": 1\n'd''e': 2";
+        let value = json!({"a": ["sh", "echo \"x]\", y", "it's", "it's"], "b\"c": 1, "d'e": 2});
+        assert_eq!(parse(quoted), Ok(value));
+        let tabbed = json!({"a": "x:\n\ty\n", "b": 1});
+        assert_eq!(parse("a: |\n  x:\n  \ty\nb: 1"), Ok(tabbed));
+        // As long as it is, not as long as it is times its lines.
+        let long = format!("[\n{}]", "1,\n".repeat(200_000));
+        let read = parse(&format!("a: {long}")).map(|v| v["a"].as_array().map(Vec::len));
+        assert_eq!(read, Ok(Some(200_000)));
     }
 
     #[test]

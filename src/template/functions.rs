@@ -144,8 +144,7 @@ pub(super) fn call(name: &str, values: &[Value]) -> Result<Value, String> {
                 (with, Some(Value::Array(list))) => (list, Some(with)),
                 _ => return Err(wrong()),
             };
-            let texts: Vec<String> = list.iter().map(plain).collect();
-            texts.join(with.and_then(Value::as_str).unwrap_or(",")).into()
+            joined(list, with.and_then(Value::as_str).unwrap_or(",")).ok_or_else(too_much)?
         }
         "lower" | "toLower" => plain(first).to_lowercase().into(),
         "upper" | "toUpper" => plain(first).to_uppercase().into(),
@@ -179,7 +178,7 @@ pub(super) fn call(name: &str, values: &[Value]) -> Result<Value, String> {
             let texts: Vec<String> = values.iter().map(shown).collect();
             format!("{}\n", texts.join(" ")).into()
         }
-        _ => printf(first.as_str().ok_or_else(wrong)?, rest).into(),
+        _ => printf(first.as_str().ok_or_else(wrong)?, rest).ok_or_else(too_much)?.into(),
     })
 }
 
@@ -285,7 +284,20 @@ fn texts(name: &str, values: &[Value]) -> Option<Value> {
 const LINE_MAX: usize = 100;
 
 /// Go's verbs with width and precision: `%-10s`, `%5d`, `%.2f`, `%q`, `%v`, `%t`, `%x`, `%%`.
-fn printf(format: &str, values: &[Value]) -> String {
+fn too_much() -> String {
+    format!("Error executing template: more than {OUTPUT_MAX} bytes")
+}
+
+/// The texts of a list behind each other; `None` where they are too long.
+pub(super) fn joined(list: &[Value], with: &str) -> Option<Value> {
+    let texts: Vec<String> = list.iter().map(plain).collect();
+    let between = with.len().saturating_mul(texts.len().saturating_sub(1));
+    let len = texts.iter().map(String::len).fold(between, usize::saturating_add);
+    (len <= OUTPUT_MAX).then(|| texts.join(with).into())
+}
+
+/// `None` where it becomes too long.
+fn printf(format: &str, values: &[Value]) -> Option<String> {
     let mut out = String::new();
     let mut values = values.iter();
     let mut chars = format.chars().peekable();
@@ -311,6 +323,9 @@ fn printf(format: &str, values: &[Value]) -> String {
             out.push('%');
             continue;
         }
+        if out.len() > OUTPUT_MAX {
+            return None;
+        }
         let value = values.next().unwrap_or(&Value::Null);
         let text = match verb {
             'q' => format!("{:?}", plain(value)),
@@ -328,5 +343,5 @@ fn printf(format: &str, values: &[Value]) -> String {
             (false, false) => format!("{text:>width$}"),
         });
     }
-    out
+    (out.len() <= OUTPUT_MAX).then_some(out)
 }

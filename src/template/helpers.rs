@@ -31,11 +31,13 @@ pub(super) fn knows(name: &str) -> bool {
     HELPERS.contains(&name) || maps::MAPS.contains(&name) || sprig::name(name).is_some()
 }
 
-/// What a call costs beyond the size of its values. Some compare all of one list with all of the
-/// rest; a regular expression looks at each byte with each of its own, as often as it repeats them.
+/// What a call costs beyond the size of its values. Some compare all of one with all of the rest;
+/// a regular expression looks at each byte with each of its own, as often as it repeats them.
 pub(super) fn cost(name: &str, values: &[Value]) -> usize {
     let (short, len) = (sprig::name(name).unwrap_or(name), |v: &Value| weight(v));
-    if matches!(short, "omit" | "pick" | "without") || name.starts_with("contains") {
+    if matches!(short, "omit" | "pick" | "trim" | "trimAll" | "without")
+        || name.starts_with("contains")
+    {
         let first = values.first().map_or(0, len);
         return first.saturating_mul(values.iter().skip(1).map(len).sum());
     }
@@ -232,12 +234,23 @@ mod tests {
             "regexReplaceAll \"a*a*a*a*a*a*b\" \"x\" (sprig_repeat 40 .long)",
             "containsAll .list .list",
             "regexMatch \"[a-z0-9]+[a-z0-9]+[a-z0-9]+[a-z0-9]+[a-z0-9]+[a-z0-9]+x\" \"\"",
+            "trim (sprig_repeat 40 .long) (sprig_repeat 40 .long)",
         ] {
             let mut steps = 1 << 19;
             let template = format!("{{{{ range loop 900 }}}}{{{{ {action} $ }}}}{{{{ end }}}}");
             let template = template.replace(" $ ", " ").replace(" .l", " $.l");
             let made = within(&mut steps, &template, Options::default(), &v, &mut ());
             assert!(made.is_err_and(|e| e.contains("too much")), "{action}: {steps}");
+        }
+        // What would be long is not made first.
+        for (action, why) in [
+            ("join (loop 3000) (sprig_repeat 40 .long)", "more than"),
+            ("sprig_join (sprig_repeat 40 .long) .list", "wrong arguments"),
+            ("printf (sprig_repeat 100000 \"%1000d\")", "more than"),
+        ] {
+            let template = format!("{{{{ {action} | len }}}}");
+            let made = within(&mut (1 << 19), &template, Options::default(), &v, &mut ());
+            assert!(made.is_err_and(|e| e.contains(why)), "{action}");
         }
     }
 }

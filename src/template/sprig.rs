@@ -172,9 +172,7 @@ fn text(name: &str, values: &[Value]) -> Option<Value> {
         ("cat", all) => all.iter().map(plain).collect::<Vec<_>>().join(" ").into(),
         ("hasPrefix", [part, text]) => plain(text).starts_with(&plain(part)).into(),
         ("hasSuffix", [part, text]) => plain(text).ends_with(&plain(part)).into(),
-        ("join", [sep, Value::Array(all)]) => {
-            all.iter().map(plain).collect::<Vec<_>>().join(&plain(sep)).into()
-        }
+        ("join", [sep, Value::Array(all)]) => functions::joined(all, &plain(sep))?,
         ("join", [_, one]) => plain(one).into(),
         ("repeat", [times, text]) => {
             let (times, text) = (count(times), plain(text));
