@@ -488,8 +488,8 @@ mod tests {
         assert_eq!(parse("a: |\n  x:\n  \ty\nb: 1"), Ok(tabbed));
         // As long as it is, not as long as it is times its lines.
         let long = format!("[\n{}]", "1,\n".repeat(200_000));
-        let read = parse(&format!("a: {long}")).map(|v| v["a"].as_array().map(Vec::len));
-        assert_eq!(read, Ok(Some(200_000)));
+        let read = parse(&format!("a: {long}")).map(|v| v.pointer("/a/199999").is_some());
+        assert_eq!(read, Ok(true));
     }
 
     #[test]
