@@ -61,6 +61,11 @@ impl Command {
         self.names.split(',').next().unwrap_or_default()
     }
 
+    /// Exit status of a mistake. Source: the contract; 1 of a plan says that there are changes.
+    pub(super) fn failure(&self) -> i32 {
+        if self.name() == "job plan" { 255 } else { 1 }
+    }
+
     /// Flags of its own, without the general options.
     pub(super) fn own_flags(&self) -> Vec<Flag> {
         if matches!(self.run, Run::Raw(_)) { agent::flags() } else { flags(self.own, COMMON) }

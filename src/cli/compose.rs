@@ -170,10 +170,15 @@ impl Convert {
             };
             let (variable, other) = inner.split_at(word(inner).unwrap_or(inner.len()));
             let or = other.strip_prefix(":-").or_else(|| other.strip_prefix('-'));
+            let must = other.strip_prefix(":?").or_else(|| other.strip_prefix('?'));
+            let known = other.is_empty() || or.is_some() || must.is_some();
             match system::env(variable).or_else(|| or.map(str::to_owned)) {
-                Some(value) if other.is_empty() || or.is_some() => out.push_str(&value),
-                _ => {
-                    let why = format!("${{{inner}}} has no value: set {variable} or write one");
+                Some(value) if known => out.push_str(&value),
+                Some(_) => self.refuse(at, &format!("${{{inner}}} is not understood")),
+                None => {
+                    let said = must.filter(|m| !m.is_empty()).map(|m| format!(" ({m})"));
+                    let said = said.unwrap_or_default();
+                    let why = format!("${{{inner}}} has no value{said}: set {variable}");
                     self.refuse(at, &why);
                 }
             }
@@ -181,6 +186,14 @@ impl Convert {
         }
         out.push_str(rest);
         out
+    }
+
+    /// What a list holds; nothing else will do.
+    fn items<'v>(&mut self, at: &str, value: &'v Value) -> &'v [Value] {
+        value.as_array().unwrap_or_else(|| {
+            self.refuse(at, "is no list");
+            const { &Vec::new() }
+        })
     }
 
     /// A list of texts, or a line of words.
@@ -357,12 +370,12 @@ impl Convert {
             }
             "labels" => group.meta = self.map(at, value),
             "ports" => {
-                for port in value.as_array().into_iter().flatten() {
+                for port in self.items(at, value) {
                     self.port(group, at, port);
                 }
             }
             "expose" => {
-                for port in value.as_array().into_iter().flatten() {
+                for port in self.items(at, value) {
                     let to = self.text(at, port);
                     group.port(&to, None);
                 }
@@ -374,7 +387,7 @@ impl Convert {
             ),
             "volumes" => {
                 let mut all = Vec::new();
-                for volume in value.as_array().into_iter().flatten() {
+                for volume in self.items(at, value) {
                     if volume.is_object() {
                         return self.refuse(at, "write volumes in the short form");
                     }
@@ -415,17 +428,35 @@ impl Convert {
 
     /// `[address:][published:]port[/protocol]`, or the long form.
     fn port(&mut self, group: &mut Group, at: &str, value: &Value) {
-        let (text, published) = match value.get("target") {
-            Some(target) => (plain(target), value.get("published").map(plain)),
+        let (text, published, address, protocol) = match value.get("target") {
+            Some(target) => {
+                let member = |name: &str| value.get(name).map(plain);
+                let rest = (member("host_ip"), member("protocol"));
+                (plain(target), member("published"), rest.0, rest.1)
+            }
             None => {
                 let text = self.text(at, value);
-                let text = text.split('/').next().unwrap_or_default().to_owned();
-                let mut parts = text.rsplit(':');
+                let (text, protocol) = match text.split_once('/') {
+                    Some((text, protocol)) => (text.to_owned(), Some(protocol.to_owned())),
+                    None => (text, None),
+                };
+                let mut parts = text.rsplitn(3, ':');
                 let to = parts.next().unwrap_or_default().to_owned();
-                let published = parts.next().map(str::to_owned);
-                (to, published.filter(|p| !p.is_empty()))
+                let published = parts.next().map(str::to_owned).filter(|p| !p.is_empty());
+                (to, published, parts.next().map(str::to_owned), protocol)
             }
         };
+        let everywhere = ["0.0.0.0", "::", "[::]"];
+        if let Some(address) = address.filter(|a| !everywhere.contains(&a.as_str())) {
+            let text = format!(
+                "port {text} is published at {address} alone; in the job it is on the node's \
+                 address: name a host_network of the client for it"
+            );
+            self.note(at, &text);
+        }
+        if protocol.is_some_and(|p| p != "tcp") {
+            self.note(at, &format!("port {text} is for both, TCP and UDP"));
+        }
         let is_number = |t: &str| t.parse::<u16>().is_ok_and(|n| n > 0);
         if !is_number(&text) || published.as_deref().is_some_and(|p| !is_number(p)) {
             return self.refuse(at, "ranges of ports are not converted: name each port");
@@ -439,6 +470,10 @@ impl Convert {
         let attempts = match mode {
             "no" | "false" => 0,
             "always" | "unless-stopped" => return,
+            "on-failure" if tries.is_empty() => 3,
+            "on-failure" if tries.parse::<u32>().is_err() => {
+                return self.refuse(at, "has no number of tries behind on-failure");
+            }
             "on-failure" => tries.parse().unwrap_or(3),
             _ => return self.refuse(at, "is none of no, always, on-failure and unless-stopped"),
         };
@@ -474,6 +509,9 @@ impl Convert {
                 "resources" => {
                     for (kind, value) in members(value) {
                         let at = format!("{at}.{kind}");
+                        if kind != "limits" {
+                            self.note(&at, "is left out: a task gets what its limits say");
+                        }
                         for (key, value) in members(value).filter(|_| kind == "limits") {
                             match key.as_str() {
                                 "memory" => self.memory(group, &at, value),
@@ -530,10 +568,22 @@ struct Group {
 
 impl Group {
     fn port(&mut self, to: &str, published: Option<&str>) {
-        let label = format!("p{to}");
-        if !self.ports.iter().any(|(l, ..)| *l == label) {
-            self.ports.push((label, to.to_owned(), published.map(str::to_owned)));
+        let published = published.map(str::to_owned);
+        let same = |(_, t, p): &&(String, String, Option<String>)| t == to && *p == published;
+        if self.ports.iter().any(|port| same(&port)) {
+            return;
         }
+        let mut label = format!("p{to}");
+        if let Some(published) = published.as_deref().filter(|_| self.has_port(&label)) {
+            label = format!("{label}-{published}");
+        }
+        if !self.has_port(&label) {
+            self.ports.push((label, to.to_owned(), published));
+        }
+    }
+
+    fn has_port(&self, label: &str) -> bool {
+        self.ports.iter().any(|(l, ..)| l == label)
     }
 
     /// What others find it by, with its check.
@@ -720,5 +770,37 @@ configs: {}
                 "services.b"
             ]
         );
+        let text = r#"
+services:
+  a:
+    image: "x:${NOT_SET_ANYWHERE:?name a version}"
+    ports: 80:80
+    restart: on-failure:many
+"#;
+        let (_, wrong) = convert(text, false);
+        let version = "services.a.image: ${NOT_SET_ANYWHERE:?name a version} has no value \
+                       (name a version): set NOT_SET_ANYWHERE";
+        let restart = "services.a.restart: has no number of tries behind on-failure";
+        assert_eq!(wrong, [version, "services.a.ports: is no list", restart]);
+    }
+
+    #[test]
+    fn each_port_stands_once_and_what_is_not_kept_is_said() {
+        let text = r#"
+services:
+  a:
+    command: x
+    ports: ["8080:80", "127.0.0.1:8443:80", "8080:80", "0.0.0.0:9000:9000", "53:53/udp", "80"]
+"#;
+        let mut convert = Convert { raw: true, ..Convert::default() };
+        let job = convert.job(&yaml::parse(text).expect("YAML"), None);
+        assert_eq!(convert.wrong, [] as [String; 0]);
+        let said = |start: &str| convert.notes.iter().any(|n| n.starts_with(start));
+        assert!(said("services.a.ports: port 80 is published at 127.0.0.1 alone"));
+        assert!(said("services.a.ports: port 53 is for both, TCP and UDP"));
+        assert_eq!(convert.notes.len(), 2, "{:?}", convert.notes);
+        let ports: Vec<&str> =
+            job.lines().filter_map(|l| l.trim().strip_prefix("port \"")).collect();
+        assert_eq!(ports, ["p80\" {", "p80-8443\" {", "p9000\" {", "p53\" {"], "{job}");
     }
 }

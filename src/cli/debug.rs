@@ -3,9 +3,11 @@
 use std::io::Read;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::args::Args;
 use super::format::{list, text, time};
-use super::http::Query;
+use super::http::{Failure, Query};
 use super::{Session, Stop, system};
 use crate::http::gzip::GzipWriter;
 use crate::stdx::duration;
@@ -79,9 +81,12 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
         return Err(Stop::Error(format!("Error capturing data: {why}")));
     }
     let level = args.value("log-level").unwrap_or("DEBUG");
-    for (file, query) in followed(session) {
+    for (file, query) in followed(session, &mut missing) {
         let query = query.with("log_level", level).with("plain", "true");
-        add(&file, &log(session, query));
+        match log(session, query) {
+            Ok(text) => add(&file, &text),
+            Err(e) => missing.push(format!("{file}: {e}")),
+        }
     }
     add("missing.txt", missing.join("\n").as_bytes());
     add("version.txt", super::agent::version_line().as_bytes());
@@ -97,15 +102,21 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
 }
 
 /// The agents whose logs are wanted: all servers and the first nodes.
-fn followed(session: &Session<'_>) -> Vec<(String, Query)> {
+fn followed(session: &Session<'_>, missing: &mut Vec<String>) -> Vec<(String, Query)> {
     const NODES_MAX: usize = 10;
     let mut out = Vec::new();
-    let members = session.api.get("/v1/agent/members", Query::default()).unwrap_or_default();
+    let mut get = |what: &str, path: &str| {
+        session.api.get(path, Query::default()).unwrap_or_else(|e| {
+            missing.push(format!("logs of {what}: {e}"));
+            Value::Null
+        })
+    };
+    let members = get("servers", "/v1/agent/members");
     for member in list(&members, "Members") {
         let name = text(member, "Name");
         out.push((format!("server-{name}.log"), Query::default().with("server_id", name)));
     }
-    let nodes = session.api.get("/v1/nodes", Query::default()).unwrap_or_default();
+    let nodes = get("nodes", "/v1/nodes");
     for node in list(&nodes, "").iter().take(NODES_MAX) {
         let id = text(node, "ID");
         let short = super::format::short(id, false);
@@ -115,18 +126,15 @@ fn followed(session: &Session<'_>) -> Vec<(String, Query)> {
 }
 
 /// What an agent's log holds now.
-fn log(session: &Session<'_>, query: Query) -> Vec<u8> {
+fn log(session: &Session<'_>, query: Query) -> Result<Vec<u8>, Failure> {
     let mut out = Vec::new();
     let mut buffer = [0; 16 * 1024];
-    let opened = session.api.open("GET", "/v1/agent/monitor", query, None);
-    let Ok(mut response) = opened else { return out };
-    if response.poll_every(Duration::from_millis(300)).is_err() {
-        return out;
-    }
+    let mut response = session.api.open("GET", "/v1/agent/monitor", query, None)?;
+    response.poll_every(Duration::from_millis(300))?;
     while out.len() < LOG_BYTES_MAX {
         // Nothing more for a moment, or the end.
         let Ok(n @ 1..) = response.read(&mut buffer) else { break };
         out.extend_from_slice(&buffer[..n]);
     }
-    out
+    Ok(out)
 }

@@ -49,8 +49,9 @@ pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
                 if write {
                     let cannot = |e| format!("{path}: {}", crate::os::error_text(&e));
                     let mode = mode(&path);
-                    let to = std::path::Path::new(&path);
-                    crate::os::fs::write_atomic(to, formatted.as_bytes(), mode).map_err(cannot)?;
+                    // A link stays one.
+                    let to = std::fs::canonicalize(&path).map_err(cannot)?;
+                    crate::os::fs::write_atomic(&to, formatted.as_bytes(), mode).map_err(cannot)?;
                 }
             }
             Ok(_) => {}

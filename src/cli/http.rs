@@ -1,7 +1,7 @@
 //! A blocking client of the API for one command.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) struct Api {
     pub(super) tls: Options,
     /// Header lines of a request by hand, each with its end.
     pub(super) fields: String,
+    /// An agent that says nothing for so long is given up; `None`: it is waited for.
+    pub(super) silence: Option<Duration>,
 }
 
 /// Why a request gave no usable answer.
@@ -272,6 +274,7 @@ impl Api {
         };
         if let Some(path) = self.address.strip_prefix("unix://") {
             let socket = UnixStream::connect(path).map_err(|e| unreachable(&self.address, &e))?;
+            socket.set_read_timeout(self.silence)?;
             return Ok((Socket::Unix(socket), "localhost".to_owned()));
         }
         let (scheme, rest) = match self.address.split_once("://") {
@@ -283,7 +286,12 @@ impl Api {
         let bare = host.rsplit(']').next().unwrap_or_default();
         let target = if bare.contains(':') { host.to_owned() } else { format!("{host}:4646") };
         let shown = format!("{scheme}://{target}");
-        let socket = TcpStream::connect(&target).map_err(|e| unreachable(&shown, &e))?;
+        let socket = match self.silence {
+            None => TcpStream::connect(&target),
+            Some(most) => connect_within(&target, most),
+        };
+        let socket = socket.map_err(|e| unreachable(&shown, &e))?;
+        socket.set_read_timeout(self.silence)?;
         if scheme == "https" {
             let name = target.rsplit_once(':').map_or(target.as_str(), |(name, _)| name);
             let secured = self.tls.begin(socket, name).map_err(|e| {
@@ -294,6 +302,18 @@ impl Api {
         }
         Ok((Socket::Tcp(socket), host.to_owned()))
     }
+}
+
+/// The first address of a host that takes a connection, each within that time.
+fn connect_within(target: &str, most: Duration) -> io::Result<TcpStream> {
+    let mut last = io::ErrorKind::NotFound.into();
+    for address in target.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, most) {
+            Ok(socket) => return Ok(socket),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }
 
 /// The body of a request.

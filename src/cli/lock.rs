@@ -1,6 +1,7 @@
 //! `var lock`: runs a command for as long as a variable's lock is held.
 
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use serde_json::{Map, json};
 
@@ -16,6 +17,8 @@ use crate::stdx::duration;
 const WRONG: &str = "Error acquiring lock";
 /// A child that does not end when asked has so long before it is killed, in nanoseconds.
 const GRACE_NS: i64 = 5_000_000_000;
+/// How long an agent is waited for that is to renew the lock. Signals are not passed on meanwhile.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// A lock that is held.
 struct Lock {
@@ -114,6 +117,7 @@ fn hold(
     };
     let cannot = |e| Stop::Error(format!("Error running {program}: {}", os::error_text(&e)));
     let mut child = Child::start(program, &rest).map_err(cannot)?;
+    session.api.silence = Some(SILENCE);
     let mut renew_at = lock.heard_ns.saturating_add(lock.ttl_ns / 2);
     let mut kill_at = None;
     loop {
@@ -132,6 +136,7 @@ fn hold(
                 }
                 Err(e) => {
                     let lost = matches!(e, Failure::Status(..) | Failure::Token(..));
+                    let now = system::wall_ns();
                     renew_at = now.saturating_add(1_000_000_000);
                     if lost || now > lock.heard_ns.saturating_add(lock.ttl_ns) {
                         session.warn(&format!("The lock is lost, ending the command: {e}"));

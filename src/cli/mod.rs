@@ -162,12 +162,12 @@ fn finish(session: &mut Session<'_>, command: &Command, outcome: Result<i32, Sto
         Ok(status) => status,
         Err(Stop::Error(text)) => {
             session.warn(&text);
-            1
+            command.failure()
         }
         Err(Stop::Usage(text)) => {
             session.warn(&text);
             session.warn(&format!("For additional help try 'vardo {} -help'", command.name()));
-            1
+            command.failure()
         }
     }
 }
@@ -195,6 +195,7 @@ fn api(args: &Args) -> Api {
                 || secured::Options::skips(),
         },
         fields: String::new(),
+        silence: None,
     }
 }
 

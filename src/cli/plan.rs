@@ -11,21 +11,8 @@ use super::{Session, Stop, failed, http, job};
 use crate::api::AllocMetric;
 use crate::stdx::json;
 
-/// Exit status where it cannot be told.
-const FAILED: i32 = 255;
-
 /// Shows the plan. 0: nothing but updates in place; 1: allocations come and go.
 pub(super) fn run(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
-    match plan(session, args) {
-        Err(Stop::Error(text)) => {
-            session.warn(&text);
-            Ok(FAILED)
-        }
-        other => other,
-    }
-}
-
-fn plan(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     let path = args.at(0);
     let file = JobFile::read(path, args).map_err(|e| format!("Error getting job struct: {e}"))?;
     if session.api.namespace.is_empty() {

@@ -2,6 +2,7 @@
 //! at. Nothing that exists is touched.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -183,7 +184,7 @@ fn configuration(args: &Args) -> Result<String, Stop> {
         let text = "-join=<addresses of all> is to hold the address of this one, -bind, too";
         return Err(Stop::Usage(text.to_owned()));
     }
-    if servers == 0 || servers > 7 {
+    if servers % 2 == 0 || servers > 7 {
         return Err(Stop::Usage("-servers is 1, 3, 5 or 7".to_owned()));
     }
     let data = args.value("data-dir").unwrap_or("/var/lib/vardo");
@@ -223,7 +224,9 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), Stop> {
     let folder = path.parent().unwrap_or(path);
     let cannot = |e: std::io::Error| Stop::Error(format!("{}: {e}", path.display()));
     fs::create_dir_all(folder).map_err(cannot)?;
-    system::create(&path.to_string_lossy(), text.as_bytes())?;
+    let mut file = system::create_file(&path.to_string_lossy(), 0o600)?;
+    file.write_all(text.as_bytes()).map_err(cannot)?;
+    // Whatever the umask is.
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(cannot)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::args::Args;
 use super::format::{at, plain, table};
 use super::http::{self, Query};
-use super::{Session, Stop, failed, stored};
+use super::{Session, Stop, failed, stored, system};
 use crate::agent::offline;
 
 const PATH: &str = "/v1/operator/snapshot";
@@ -16,25 +16,13 @@ const PATH: &str = "/v1/operator/snapshot";
 pub(super) fn save(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     let made = format!("vardo-{}.snap", session.look.now / 1_000_000_000);
     let path = Some(args.at(0)).filter(|p| !p.is_empty()).unwrap_or(&made);
-    let mut file = create(path)?;
+    let mut file = system::create_file(path, 0o600)?;
     if let Err(stop) = write(session, args, &mut file) {
         drop(std::fs::remove_file(path));
         return Err(stop);
     }
     session.say(&format!("State file written to {path}"));
     Ok(0)
-}
-
-fn create(path: &str) -> Result<File, Stop> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path);
-    file.map_err(|e| {
-        Stop::Error(match e.kind() {
-            std::io::ErrorKind::AlreadyExists => format!("File {path:?} already exists"),
-            _ => format!("{path}: {e}"),
-        })
-    })
 }
 
 fn write(session: &Session<'_>, args: &Args, file: &mut File) -> Result<(), Stop> {
@@ -87,7 +75,7 @@ pub(super) fn state(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop>
 pub(super) fn redact(session: &mut Session<'_>, args: &Args) -> Result<i32, Stop> {
     let path = args.at(0);
     let beside = format!("{path}.redacted");
-    let done = offline::redact(Path::new(path), &mut create(&beside)?)
+    let done = offline::redact(Path::new(path), &mut system::create_file(&beside, 0o600)?)
         .and_then(|()| std::fs::rename(&beside, path).map_err(|e| e.to_string()));
     if let Err(why) = done {
         drop(std::fs::remove_file(&beside));

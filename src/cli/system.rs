@@ -1,5 +1,6 @@
 //! What commands ask of the system.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,15 +38,21 @@ pub(super) fn is_utf8() -> bool {
     })
 }
 
-/// Writes a file that must not be there yet.
-pub(super) fn create(path: &str, bytes: &[u8]) -> Result<(), String> {
-    use std::io::Write;
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    let written = file.and_then(|mut file| file.write_all(bytes));
-    written.map_err(|e| match e.kind() {
+/// A file that must not be there yet.
+pub(super) fn create_file(path: &str, mode: u32) -> Result<File, String> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(mode).open(path);
+    file.map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => format!("File {path:?} already exists"),
         _ => format!("{path}: {e}"),
     })
+}
+
+/// Writes a file that must not be there yet, with the usual mode.
+pub(super) fn create(path: &str, bytes: &[u8]) -> Result<(), String> {
+    use std::io::Write;
+    create_file(path, 0o666)?.write_all(bytes).map_err(|e| format!("{path}: {e}"))
 }
 
 /// The content of a file, or of standard input for `-`.

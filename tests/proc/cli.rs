@@ -4,9 +4,9 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -123,6 +123,39 @@ fn a_job_is_run_looked_at_and_stopped() {
     assert!(list.contains("(stopped)"), "{list}");
     good(&agent, &["job", "stop", "-purge", "-detach", "-yes", "web"]);
     assert_eq!(good(&agent, &["status"]), "No running jobs\n");
+}
+
+#[test]
+fn the_command_of_a_lock_ends_before_a_silent_agent_gives_the_lock_away() {
+    let agent = Agent::start(&json!({}));
+    good(&agent, &["var", "put", "held", "a=b"]);
+    let mut command = Command::new(BINARY);
+    command.args(["var", "lock", "-ttl", "10s", "held", "echo on; exec sleep 600"]);
+    command.env("NOMAD_ADDR", format!("http://{}", agent.address));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut holder = command.spawn().expect("the binary runs");
+    let mut on = [0; 3];
+    holder.stdout.as_mut().expect("a pipe").read_exact(&mut on).expect("the command began");
+    // It takes connections and answers nothing.
+    agent.send("-STOP");
+    let began = Instant::now();
+    let ended = holder.wait_with_output().expect("it ends");
+    agent.send("-CONT");
+    let said = ran(&ended).err;
+    assert!(said.contains("The lock is lost, ending the command"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(17), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_formatted_file_stays_the_link_that_it_is() {
+    let agent = Agent::start(&json!({}));
+    let file = agent.dir().join("real.hcl");
+    let link = agent.dir().join("link.hcl");
+    fs::write(&file, "job \"a\"{\n}\n").expect("a file");
+    std::os::unix::fs::symlink("real.hcl", &link).expect("a link");
+    good(&agent, &["fmt", &link.display().to_string()]);
+    assert!(fs::symlink_metadata(&link).is_ok_and(|m| m.is_symlink()));
+    assert_eq!(fs::read_to_string(&file).expect("the file"), "job \"a\" {\n}\n");
 }
 
 /// What the task wrote may take a moment to reach its file.

@@ -96,6 +96,11 @@ impl Agent {
         String::from_utf8_lossy(&log).into_owned()
     }
 
+    /// Sends the agent itself a signal, such as `-STOP`.
+    pub(crate) fn send(&self, name: &str) {
+        self.signal(name, self.child.id());
+    }
+
     fn signal(&self, name: &str, pid: u32) {
         drop(Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status());
     }
@@ -109,7 +114,7 @@ impl Drop for Agent {
             let last = lines[lines.len().saturating_sub(30)..].join("\n");
             eprintln!("last lines of the agent's log:\n{last}");
         }
-        self.signal("-INT", self.child.id());
+        self.send("-INT");
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
             sleep(Duration::from_millis(20));
