@@ -212,7 +212,7 @@ impl Front {
         core: &mut Core,
     ) {
         let Some(sock) = self.socks.get_mut(key) else { return };
-        sock.owe(bytes.len());
+        sock.via.owe(bytes.len());
         match (&mut sock.state, &mut sock.ws) {
             (State::Relayed(relayed), _) => relayed.rest.extend_from_slice(bytes),
             (State::Region(id), _) => self.regions.take_input(*id, bytes),
@@ -272,10 +272,10 @@ impl Front {
     /// There is room for more of what the caller sends.
     pub(super) fn more_input(&mut self, key: Key, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
-        if let Via::Link { link, stream, .. } = sock.via
-            && let Some(link) = core.mesh.link(link)
+        if let Via::Link { link, stream, owed, .. } = &mut sock.via
+            && let Some(link) = core.mesh.link(*link)
         {
-            link.grant(stream, std::mem::take(&mut sock.owed) as usize);
+            link.grant(*stream, std::mem::take(owed) as usize);
         }
         if sock.unread {
             self.run_later(key);

@@ -3,6 +3,8 @@
 //! To note costs no clock and no allocation: a turn reads the clock at its begin and at its end,
 //! and requests that were answered within it are taken to have lasted as long as the turn.
 
+use std::num::NonZeroU64;
+
 use super::core::Core;
 use super::facts;
 use super::front::Front;
@@ -16,8 +18,24 @@ use crate::stdx::Now;
 use crate::stdx::meter::{Meter, Series};
 use crate::store::Reader;
 
-/// When a request came (monotonic nanoseconds), and whether it reads.
-pub(super) type Asked = (u64, bool);
+/// When a request came, and whether it reads. Every connection has room for one, so it is eight
+/// bytes: twice the monotonic nanoseconds, and one more for a read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked(NonZeroU64);
+
+impl Asked {
+    fn new(at_ns: u64, read: bool) -> Self {
+        Self(NonZeroU64::new(at_ns << 1 | u64::from(read)).unwrap_or(NonZeroU64::MIN))
+    }
+
+    fn at_ns(self) -> u64 {
+        self.0.get() >> 1
+    }
+
+    fn is_read(self) -> bool {
+        self.0.get() & 1 == 1
+    }
+}
 
 pub(super) struct Meters {
     telemetry: Telemetry,
@@ -100,7 +118,7 @@ impl Meters {
         let [all, reads] = &mut self.rpc;
         all.note(self.interval, 1.0, link.into());
         reads.note(self.interval, 1.0, (link && read).into());
-        (self.turn_ns, read)
+        Asked::new(self.turn_ns, read)
     }
 
     /// An answer was written. Of one that was held there is nothing to measure.
@@ -108,12 +126,12 @@ impl Meters {
         if let Some(n) = self.answers.get_mut(usize::from(status / 100).wrapping_sub(1)) {
             *n += 1;
         }
-        let Some((at, read)) = asked else { return };
-        let which = usize::from(!read);
-        if at == self.turn_ns {
+        let Some(asked) = asked else { return };
+        let which = usize::from(!asked.is_read());
+        if asked.at_ns() == self.turn_ns {
             self.at_once[which] += 1;
         } else {
-            let took = self.turn_ns.saturating_sub(at);
+            let took = self.turn_ns.saturating_sub(asked.at_ns());
             self.requests[which].note(self.interval, took, 1);
         }
     }

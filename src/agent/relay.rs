@@ -281,7 +281,7 @@ impl Front {
     ) -> Option<()> {
         let hops = u8::try_from(words.u64()?.max(1)).unwrap_or(u8::MAX);
         let back = words.bytes() == Some(BACK);
-        let via = Via::Link { link, stream, hops, back };
+        let via = Via::Link { link, stream, hops, back, owed: 0 };
         let key = self.socks.insert(Sock::new(via, None, now));
         self.streams.insert((link, stream), key);
         Some(())
@@ -354,12 +354,12 @@ impl Front {
             }
             (State::Relayed(relayed), Event::Data(_, bytes)) if sock.conn.is_uploading() => {
                 relayed.rest.extend_from_slice(bytes);
-                sock.owe(bytes.len());
+                sock.via.owe(bytes.len());
                 self.pass_on(key, core);
             }
             (State::Region(id), Event::Data(_, bytes)) if sock.conn.is_uploading() => {
                 self.regions.take_input(*id, bytes);
-                sock.owe(bytes.len());
+                sock.via.owe(bytes.len());
                 self.move_region(key, now, reader, core);
             }
             (_, Event::Data(_, bytes)) => {

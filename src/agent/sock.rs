@@ -98,6 +98,8 @@ pub(super) enum Via {
         hops: u8,
         /// Whoever sent it answers it, if its caller may ask.
         back: bool,
+        /// Bytes of a WebSocket or a long body that came and are not granted again.
+        owed: u32,
     },
 }
 
@@ -111,6 +113,14 @@ impl Via {
         match self {
             Self::Socket(channel) => channel.is_ready(),
             Self::Link { .. } => true,
+        }
+    }
+
+    /// So many bytes came over a link, and are granted again once there is room for more. They are
+    /// no more than the credit of its stream.
+    pub(super) fn owe(&mut self, bytes: usize) {
+        if let Self::Link { owed, .. } = self {
+            *owed = owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
     }
 
@@ -128,8 +138,6 @@ pub(super) struct Sock {
     pub(super) conn: Conn,
     /// Reads what comes since the connection went on as a WebSocket.
     pub(super) ws: Option<Box<Decoder>>,
-    /// Bytes of a WebSocket that came over a link and are not granted again.
-    pub(super) owed: u32,
     pub(super) state: State,
     /// Of the client; `None` over a link.
     pub(super) ip: Option<IpAddr>,
@@ -152,6 +160,11 @@ pub(super) struct Sock {
     pub(super) asked: Option<Asked>,
 }
 
+/// A held query costs this, a place among the waiters and a timer. (With debug assertions a socket
+/// of mio also knows who polls it.)
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Option<Sock>>() <= 208);
+
 impl Sock {
     /// An answer that goes on: read as it is sent, or by another agent; or a command.
     pub(super) fn is_stream(&self) -> bool {
@@ -163,7 +176,6 @@ impl Sock {
             via,
             conn: Conn::new(),
             ws: None,
-            owed: 0,
             state: State::Idle,
             ip,
             out: Out::default(),
@@ -176,12 +188,6 @@ impl Sock {
             progress_ns: now.mono_ns,
             asked: None,
         }
-    }
-
-    /// So many bytes came over a link, and are granted again once there is room for more. They are
-    /// no more than the credit of its stream.
-    pub(super) fn owe(&mut self, bytes: usize) {
-        self.owed = self.owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// All that was to be sent has left.

@@ -1,32 +1,24 @@
 //! A table with stable tokens: a slot that is used again gets a new generation, so that an old
 //! token finds nothing instead of a stranger.
 
-/// Names one entry of a [`Slab`]. Fits a `u64`.
+use std::num::NonZeroU32;
+
+/// Names one entry of a [`Slab`]. Fits a `u64`, and no `Key` at all takes no more than one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub index: u32,
-    pub generation: u32,
+    pub generation: NonZeroU32,
 }
 
 impl From<Key> for u64 {
     fn from(k: Key) -> Self {
-        Self::from(k.generation) << 32 | Self::from(k.index)
-    }
-}
-
-impl From<u64> for Key {
-    fn from(n: u64) -> Self {
-        let [a, b, c, d, e, f, g, h] = n.to_be_bytes();
-        Self {
-            generation: u32::from_be_bytes([a, b, c, d]),
-            index: u32::from_be_bytes([e, f, g, h]),
-        }
+        Self::from(k.generation.get()) << 32 | Self::from(k.index)
     }
 }
 
 #[derive(Debug)]
 struct Slot<T> {
-    generation: u32,
+    generation: NonZeroU32,
     value: Option<T>,
 }
 
@@ -53,8 +45,9 @@ impl<T> Slab<T> {
             return Key { index, generation: slot.generation };
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 entries");
-        self.slots.push(Slot { generation: 0, value: Some(value) });
-        Key { index, generation: 0 }
+        let generation = NonZeroU32::MIN;
+        self.slots.push(Slot { generation, value: Some(value) });
+        Key { index, generation }
     }
 
     pub fn remove(&mut self, key: Key) -> Option<T> {
@@ -63,7 +56,7 @@ impl<T> Slab<T> {
             return None;
         }
         let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = slot.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.free.push(key.index);
         Some(value)
     }
@@ -122,7 +115,7 @@ mod tests {
         assert_eq!((slab.get(a), slab.get(b)), (None, Some(&"b")));
         assert_eq!(slab.remove(a), None);
         assert_eq!(slab.key_at(b.index), Some(b));
-        assert_eq!(Key::from(u64::from(b)), b);
+        assert_ne!(u64::from(b), u64::from(a));
         assert_eq!(slab.len(), 1);
     }
 }
