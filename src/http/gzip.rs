@@ -9,8 +9,10 @@ use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
 use crate::stdx::crc::Crc;
 
+#[derive(Default)]
 pub struct Gzip {
-    deflate: Box<CompressorOxide>,
+    /// Takes 0.3 MB, so it is made when the first answer wants it.
+    deflate: Option<Box<CompressorOxide>>,
 }
 
 /// Fast and good enough: at this level the ratio on lists is 3.6 and the speed that of a copy
@@ -19,23 +21,28 @@ const LEVEL: i32 = 1;
 /// No time, no name, system unknown (RFC 1952).
 const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff];
 
+fn compressor() -> Box<CompressorOxide> {
+    // Negative window bits: raw deflate, without zlib's frame.
+    let flags = create_comp_flags_from_zip_params(LEVEL, -15, 0);
+    Box::new(CompressorOxide::new(flags))
+}
+
 impl Gzip {
     pub fn new() -> Self {
-        // Negative window bits: raw deflate, without zlib's frame.
-        let flags = create_comp_flags_from_zip_params(LEVEL, -15, 0);
-        Self { deflate: Box::new(CompressorOxide::new(flags)) }
+        Self::default()
     }
 
     /// The whole of `bytes` as one gzip member.
     pub fn compress(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.deflate.reset();
+        let deflate = self.deflate.get_or_insert_with(compressor);
+        deflate.reset();
         let mut out = vec![0; HEAD.len() + bytes.len() / 2 + 64];
         out[..HEAD.len()].copy_from_slice(&HEAD);
         let mut filled = HEAD.len();
         let mut input = bytes;
         loop {
             let (status, read, wrote) =
-                compress(&mut self.deflate, input, &mut out[filled..], TDEFLFlush::Finish);
+                compress(deflate, input, &mut out[filled..], TDEFLFlush::Finish);
             input = input.get(read..).unwrap_or_default();
             filled += wrote;
             match status {
@@ -65,8 +72,7 @@ pub struct GzipWriter {
 impl GzipWriter {
     pub fn new(out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&HEAD);
-        let deflate = Gzip::new().deflate;
-        Self { deflate, crc: 0, length: 0 }
+        Self { deflate: compressor(), crc: 0, length: 0 }
     }
 
     pub fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) {

@@ -210,7 +210,7 @@ fn score(priorities: impl Iterator<Item = i64> + Clone) -> f64 {
     let most = float(priorities.clone().max().unwrap_or(0));
     let sum = float(priorities.sum());
     let net = if most > 0.0 { most + sum / most } else { 0.0 };
-    1.0 / (1.0 + (0.0048 * (net - 2048.0)).exp())
+    1.0 / (1.0 + libm::exp(0.0048 * (net - 2048.0)))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of nodes are far below 2^53")]

@@ -18,8 +18,8 @@ pub(super) enum Algorithm {
 /// Usage after the placement against capacity, in [0, 1].
 pub(super) fn fit(algorithm: Algorithm, capacity: &Capacity, used: &Usage) -> f64 {
     let free = |used: i64, of: i64| if of > 0 { 1.0 - float(used) / float(of) } else { 1.0 };
-    let total =
-        10f64.powf(free(used.cpu, capacity.cpu)) + 10f64.powf(free(used.memory, capacity.memory));
+    let power = |free| libm::pow(10.0, free);
+    let total = power(free(used.cpu, capacity.cpu)) + power(free(used.memory, capacity.memory));
     let raw = match algorithm {
         Algorithm::Binpack => 20.0 - total,
         Algorithm::Spread => total - 2.0,

@@ -506,7 +506,7 @@ impl<'w> Slow<'w> {
                 return Err(name.to_owned());
             }
         }
-        let free = |used: i64, of: i64| 10f64.powf(1.0 - used as f64 / of as f64);
+        let free = |used: i64, of: i64| libm::pow(10.0, 1.0 - used as f64 / of as f64);
         let total = free(cpu, have.cpu.cpu_shares) + free(memory, have.memory.memory_mb);
         let raw = match self.world.config.scheduler_algorithm.as_str() {
             "spread" => total - 2.0,

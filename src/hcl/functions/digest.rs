@@ -87,7 +87,7 @@ fn md5(bytes: &[u8]) -> [u8; 16] {
                 _ => (c ^ (b | !d), (7 * i) % 16),
             };
             // The constants are the sine of 1, 2, 3 … by definition.
-            let sine = ((i as f64 + 1.0).sin().abs() * 4_294_967_296.0) as u32;
+            let sine = (libm::sin(i as f64 + 1.0).abs() * 4_294_967_296.0) as u32;
             let sum = a.wrapping_add(mix).wrapping_add(sine).wrapping_add(word(at));
             (a, d, c) = (d, c, b);
             b = b.wrapping_add(sum.rotate_left(TURNS[i / 16][i % 4]));

@@ -9,7 +9,7 @@ pub(super) const TABLE: &[Function] = &[
     ("abs", 1, 1, |a| of(float(a, 0)?.abs())),
     ("ceil", 1, 1, |a| of(float(a, 0)?.ceil())),
     ("floor", 1, 1, |a| of(float(a, 0)?.floor())),
-    ("log", 2, 2, |a| of(float(a, 0)?.ln() / float(a, 1)?.ln())),
+    ("log", 2, 2, |a| of(libm::log(float(a, 0)?) / libm::log(float(a, 1)?))),
     ("max", 1, MANY, |a| extreme(a, f64::max)),
     ("min", 1, MANY, |a| extreme(a, f64::min)),
     ("parseint", 2, 2, |a| {
@@ -19,7 +19,7 @@ pub(super) const TABLE: &[Function] = &[
         let parsed = i64::from_str_radix(&digits, base).map(Value::from);
         parsed.map_err(|_| format!("cannot parse \"{digits}\" as a base {base} integer"))
     }),
-    ("pow", 2, 2, |a| of(float(a, 0)?.powf(float(a, 1)?))),
+    ("pow", 2, 2, |a| of(libm::pow(float(a, 0)?, float(a, 1)?))),
     ("signum", 1, 1, |a| {
         let n = float(a, 0)?;
         Ok(Value::from(if n > 0.0 {
