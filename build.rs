@@ -4,6 +4,7 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=.unwind.ld");
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|v| v == value);
     // The linker that comes with the toolchain on this target folds functions that compile to the
     // same bytes; decoders and drop glue of many types do. Other linkers do not know the option.
@@ -18,7 +19,7 @@ fn main() {
         // Libraries, heap and stack lie at random addresses all the same.
         println!("cargo:rustc-link-arg-bins=-no-pie");
         // A panic aborts: tables for unwinding would be an eighth of the program and never read.
-        let dir = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!("cargo:rustc-link-arg-bins=-Wl,-T,{dir}/.unwind.ld");
+        // Cargo links in the directory of the package.
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,.unwind.ld");
     }
 }
