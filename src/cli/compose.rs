@@ -188,12 +188,14 @@ impl Convert {
         out
     }
 
-    /// What a list holds; nothing else will do.
+    /// What a list holds, or one of which nothing is written; nothing else will do.
     fn items<'v>(&mut self, at: &str, value: &'v Value) -> &'v [Value] {
-        value.as_array().unwrap_or_else(|| {
-            self.refuse(at, "is no list");
-            const { &Vec::new() }
-        })
+        match value {
+            Value::Array(items) => return items,
+            Value::Null => {}
+            _ => self.refuse(at, "is no list"),
+        }
+        &[]
     }
 
     /// A list of texts, or a line of words.
@@ -471,10 +473,10 @@ impl Convert {
             "no" | "false" => 0,
             "always" | "unless-stopped" => return,
             "on-failure" if tries.is_empty() => 3,
-            "on-failure" if tries.parse::<u32>().is_err() => {
-                return self.refuse(at, "has no number of tries behind on-failure");
-            }
-            "on-failure" => tries.parse().unwrap_or(3),
+            "on-failure" => match tries.parse::<u32>() {
+                Ok(tries) => tries,
+                Err(_) => return self.refuse(at, "has no number of tries behind on-failure"),
+            },
             _ => return self.refuse(at, "is none of no, always, on-failure and unless-stopped"),
         };
         group.restart = format!("restart {{\nattempts = {attempts}\nmode = \"fail\"\n}}\n");
@@ -791,6 +793,7 @@ services:
   a:
     command: x
     ports: ["8080:80", "127.0.0.1:8443:80", "8080:80", "0.0.0.0:9000:9000", "53:53/udp", "80"]
+    expose:
 "#;
         let mut convert = Convert { raw: true, ..Convert::default() };
         let job = convert.job(&yaml::parse(text).expect("YAML"), None);

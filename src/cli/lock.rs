@@ -137,8 +137,9 @@ fn hold(
                 Err(e) => {
                     let lost = matches!(e, Failure::Status(..) | Failure::Token(..));
                     let now = system::wall_ns();
-                    renew_at = now.saturating_add(1_000_000_000);
-                    if lost || now > lock.heard_ns.saturating_add(lock.ttl_ns) {
+                    let end = lock.heard_ns.saturating_add(lock.ttl_ns);
+                    renew_at = now.saturating_add(1_000_000_000).min(end);
+                    if lost || now >= end {
                         session.warn(&format!("The lock is lost, ending the command: {e}"));
                         drop(child.signal(libc::SIGTERM));
                         kill_at = Some(now.saturating_add(GRACE_NS));
