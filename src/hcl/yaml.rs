@@ -28,7 +28,7 @@ struct Parser<'a> {
     raw: Vec<&'a str>,
     lines: Vec<Line<'a>>,
     at: usize,
-    /// Lines that begin with a tab; only those of scalars in blocks may.
+    /// Lines that begin with a tab, the next one last; only those of scalars in blocks may.
     tabs: Vec<usize>,
 }
 
@@ -50,9 +50,10 @@ pub fn parse(text: &str) -> Result<Value> {
             lines.push(Line { number: i + 1, indent: text.len() - body.len(), text: body });
         }
     }
+    tabs.reverse();
     let mut parser = Parser { raw, lines, at: 0, tabs };
     let value = parser.document();
-    match (parser.tabs.first(), &value) {
+    match (parser.tabs.last(), &value) {
         (Some(tab), Err((line, _))) if line < tab => value,
         (Some(tab), _) => Err((*tab, "a tab in the indentation, use spaces".to_owned())),
         (None, _) => value,
@@ -280,7 +281,9 @@ impl<'a> Parser<'a> {
         while self.peek().is_some_and(|l| l.number <= end) {
             self.at += 1;
         }
-        self.tabs.retain(|tab| !(line.number..=end).contains(tab));
+        while self.tabs.last().is_some_and(|tab| (line.number + 1..=end).contains(tab)) {
+            self.tabs.pop();
+        }
         let text = if head.starts_with('>') {
             let paragraphs: Vec<String> =
                 out.split(|l| l.is_empty()).map(|lines| lines.join(" ")).collect();
@@ -486,6 +489,9 @@ mod tests {
         assert_eq!(parse(quoted), Ok(value));
         let tabbed = json!({"a": "x:\n\ty\n", "b": 1});
         assert_eq!(parse("a: |\n  x:\n  \ty\nb: 1"), Ok(tabbed));
+        for (text, at) in [("a: |\n  \tx\n\tb: 1", 3), ("\ta: |\n  x", 1), ("a:\n\t- |\n  x", 2)] {
+            assert_eq!(parse(text).map_err(|e| e.0), Err(at), "{text:?}");
+        }
         // As long as it is, not as long as it is times its lines.
         let long = format!("[\n{}]", "1,\n".repeat(200_000));
         let read = parse(&format!("a: {long}")).map(|v| v.pointer("/a/199999").is_some());
