@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-/// Names one entry of a [`Slab`]. Fits a `u64`, and no `Key` at all takes no more than one.
+/// Names one entry of a [`Slab`]. Fits a `u64`; an `Option<Key>` takes no more room than a `Key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub index: u32,

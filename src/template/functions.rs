@@ -283,7 +283,6 @@ fn texts(name: &str, values: &[Value]) -> Option<Value> {
 /// Widest indentation.
 const LINE_MAX: usize = 100;
 
-/// Go's verbs with width and precision: `%-10s`, `%5d`, `%.2f`, `%q`, `%v`, `%t`, `%x`, `%%`.
 fn too_much() -> String {
     format!("Error executing template: more than {OUTPUT_MAX} bytes")
 }
@@ -296,6 +295,7 @@ pub(super) fn joined(list: &[Value], with: &str) -> Option<Value> {
     (len <= OUTPUT_MAX).then(|| texts.join(with).into())
 }
 
+/// Go's verbs with width and precision: `%-10s`, `%5d`, `%.2f`, `%q`, `%v`, `%t`, `%x`, `%%`.
 /// `None` where it becomes too long.
 fn printf(format: &str, values: &[Value]) -> Option<String> {
     let mut out = String::new();
