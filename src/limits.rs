@@ -100,10 +100,9 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 pub const WAKES_PER_TURN: usize = 512;
 /// How often a turn that writes looks for more requests before it commits.
 pub const GATHER_ROUNDS: usize = 4;
-/// Most answers that leave before the commit that makes their effects durable here, once a majority
-/// of servers has the writes on its disks. Three servers with 8 clients: 4,400 writes a second
-/// instead of 3,500; with 64 clients it would cost a twentieth.
-pub const EARLY_ANSWERS_MAX: usize = 16;
+/// How long entries that were applied and that the log on the disk holds wait for a commit of
+/// something else, in nanoseconds. A crash before it applies them once more.
+pub const HOLD_NS: u64 = 50_000_000;
 /// Nanoseconds of a turn after which no further evaluation is begun.
 pub const WORK_NS: u64 = 2_000_000;
 /// While clients wait for the commit of a turn, evaluations get this part (one in so many) of the

@@ -146,6 +146,14 @@ impl Consensus {
         self.effects.persist.is_some() || !self.effects.apply.is_empty()
     }
 
+    /// All that is to be written can be made again of the log on the disk, and no promise waits for
+    /// it.
+    pub(super) fn only_applies(&self) -> bool {
+        self.effects.persist.is_none()
+            && self.effects.send_gated.is_empty()
+            && (self.cluster_stored || self.cluster == [0; 16])
+    }
+
     /// Leads, and everything of earlier terms is applied.
     pub(super) fn leads(&self) -> bool {
         self.raft.is_ready()
@@ -301,7 +309,7 @@ impl Consensus {
         Ok(results)
     }
 
-    /// The transaction is durable. The messages that waited for it come back.
+    /// The transaction is durable, or held. The messages that waited for it come back.
     pub(super) fn committed(&mut self, now: Now, reader: Reader<'_>) -> Vec<Outgoing> {
         if let Some(upto) = self.cut.take() {
             self.first = upto + 1;

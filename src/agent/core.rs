@@ -22,7 +22,7 @@ use crate::api::{ApiError, NodeEvent, SchedulerConfiguration, status};
 use crate::client::{Client, ClientEffect, ClientInput, ClientRequest, Inquiry};
 use crate::command::{Applied, Command};
 use crate::dns::{Files, Resolver};
-use crate::limits::{EARLY_ANSWERS_MAX, FULL_DISK_RETRY_NS, ROTATIONS_MAX};
+use crate::limits::{FULL_DISK_RETRY_NS, HOLD_NS, ROTATIONS_MAX};
 use crate::os::net;
 use crate::raft::{self, Input, PeerId, Refusal, Role};
 use crate::routes::{
@@ -70,8 +70,6 @@ impl Ready {
 #[derive(Default)]
 pub(super) struct Committed {
     pub(super) answers: Vec<Ready>,
-    /// Connections whose answers left before the commit.
-    pub(super) told: Vec<Key>,
     pub(super) touched: Touched,
     /// Effects of the node, whose local rows are now durable.
     pub(super) effects: Vec<ClientEffect>,
@@ -150,6 +148,8 @@ pub(super) struct Core {
     pub(super) keyed_now: bool,
     /// The disk is full: no new try before this, unless someone asks.
     full_until: u64,
+    /// Mono ns at which what the store holds becomes durable at the latest.
+    held_until: Option<u64>,
     /// Whether someone does, in this turn.
     asked_to_write: bool,
 }
@@ -205,6 +205,7 @@ impl Core {
             keyed: false,
             keyed_now: false,
             full_until: 0,
+            held_until: None,
             digests: Digests::default(),
             restoring: None,
             saves: Saves::default(),
@@ -235,7 +236,7 @@ impl Core {
         let digests = Some(self.digests.deadline()).filter(|_| self.info.server);
         let names = [self.resolver.deadline(), self.seeds_at()];
         let others = [self.saves.deadline(), self.remote.deadline(), self.replicas.deadline()];
-        [server, client, full, state, snapshots, digests]
+        [server, client, full, self.held_until, state, snapshots, digests]
             .into_iter()
             .chain(others)
             .chain(links)
@@ -616,25 +617,28 @@ impl Core {
         self.refuse(now, pending, "leadership lost while committing log", false);
     }
 
-    /// Makes everything of this turn durable in one transaction and says what follows. `tell` sends
-    /// answers that need not wait for that.
+    /// Makes everything of this turn durable in one transaction and says what follows. A turn that
+    /// only applies what the log on the disk holds is durable with that: its transaction stays open
+    /// until there is something to remember or somebody to see it, or for [`HOLD_NS`], so that the
+    /// disk is waited for once in a write, not twice in a row. Whoever reads waits for the commit:
+    /// what was shown is not taken back by a crash.
     ///
     /// # Errors
     /// Where the disk fails the agent must end: what is on it is unknown. A full disk is no error
     /// here; those who asked are told.
-    pub(super) fn commit(
-        &mut self,
-        now: Now,
-        store: &mut Store,
-        tell: impl FnOnce(&mut Self, Vec<Ready>),
-    ) -> Result<Committed, StoreError> {
+    pub(super) fn commit(&mut self, now: Now, store: &mut Store) -> Result<Committed, StoreError> {
         let mut done = Committed::default();
-        if !self.has_local_writes() || (self.full_until != 0 && !self.asked_to_write) {
-            done.effects = std::mem::take(&mut self.gated);
-            return Ok(done);
-        }
-        let (applied, touched) = match self.write(store, &mut done.told, tell) {
-            Ok(written) => written,
+        let writes = self.has_local_writes() && (self.full_until == 0 || self.asked_to_write);
+        let written = match writes {
+            true => self.write(now, store).map(Some),
+            false => self.settle(now, store).map(|()| None),
+        };
+        let (applied, touched) = match written {
+            Ok(Some(written)) => written,
+            Ok(None) => {
+                done.effects = std::mem::take(&mut self.gated);
+                return Ok(done);
+            }
             Err(e @ StoreError::NoSpace) => {
                 log::error!("{e}: writes are refused until there is room");
                 let pending = std::mem::take(&mut self.pending).into_values().collect();
@@ -658,7 +662,7 @@ impl Core {
         }
         let snap = store.snap()?;
         self.learn(now, snap.reader(), &done.touched)?;
-        done.applied = done.told.len() + applied.len();
+        done.applied = applied.len();
         for (index, result) in applied {
             if let Some(proposal) = self.pending.remove(&index) {
                 let index = snap.reader().index_of(index);
@@ -670,9 +674,32 @@ impl Core {
     }
 
     /// Nothing of the turn reached the disk: consensus goes back to what is there.
-    fn start_over(&mut self, now: Now, store: &Store) -> Result<(), StoreError> {
+    fn start_over(&mut self, now: Now, store: &mut Store) -> Result<(), StoreError> {
         self.full_until = now.mono_ns + FULL_DISK_RETRY_NS;
+        self.held_until = None;
+        store.fall_back()?;
         self.begin_anew(now, store)
+    }
+
+    /// What was applied last is not durable as state: it is not to be shown.
+    pub(super) fn is_holding(&self) -> bool {
+        self.held_until.is_some()
+    }
+
+    /// Somebody wants to see what is held: it becomes durable with this turn.
+    pub(super) fn show(&mut self, now: Now) {
+        self.held_until = self.held_until.map(|at| at.min(now.mono_ns));
+    }
+
+    /// Makes durable what is held, once it is time.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn settle(&mut self, now: Now, store: &mut Store) -> Result<(), StoreError> {
+        if self.held_until.take_if(|at| *at <= now.mono_ns).is_some() {
+            store.settle()?;
+        }
+        Ok(())
     }
 
     /// Consensus takes up what is on the disk.
@@ -703,10 +730,16 @@ impl Core {
     /// The one transaction of the turn.
     fn write(
         &mut self,
+        now: Now,
         store: &mut Store,
-        told: &mut Vec<Key>,
-        tell: impl FnOnce(&mut Self, Vec<Ready>),
     ) -> Result<(Vec<(u64, Applied)>, Touched), StoreError> {
+        // No more than one turn's, so that a transaction stays small.
+        let hold = !store.holds()
+            && self.consensus.only_applies()
+            && self.local.is_empty()
+            && !self.transfers.has_step()
+            && self.cluster.after.is_empty()
+            && !self.is_alone();
         // Of a full disk, what is removed and what consensus itself has to remember take the rest.
         let mut batch = store.batch_that(self.pending.values().all(|p| p.command.frees()))?;
         if self.info.event_buffer > 0 {
@@ -714,41 +747,16 @@ impl Core {
         }
         self.transfers.write(&mut batch)?;
         let own = |index| self.pending.get(&index).map(|p| &p.command);
-        let mut applied = self.consensus.write(&mut batch, &own)?;
+        let applied = self.consensus.write(&mut batch, &own)?;
         for (key, value) in &self.local {
             match value {
                 Some(value) => batch.put_local(key, value)?,
                 None => batch.del_local(key)?,
             }
         }
-        let early = self.take_early(batch.reader(), &mut applied);
-        if !early.is_empty() {
-            told.extend(early.iter().map(|ready| ready.conn));
-            tell(self, early);
-        }
-        Ok((applied, batch.commit()?))
-    }
-
-    /// Answers that may leave while the transaction is open: of writes that a majority of servers
-    /// has on its disks. No crash takes such a write back, and nobody reads its effects here before
-    /// they are durable as well. A few who write to several servers so wait for a disk once, not
-    /// twice in a row; with many there are more writes a second when all are answered after it.
-    fn take_early(&mut self, reader: Reader<'_>, applied: &mut Vec<(u64, Applied)>) -> Vec<Ready> {
-        let safe = self.consensus.raft().told_commit();
-        let waits = |p: &Proposal| matches!(p.waiter, Waiter::Http(..));
-        let is_early = |at: u64| at <= safe && self.pending.get(&at).is_some_and(waits);
-        let count = applied.iter().filter(|(at, _)| is_early(*at)).count();
-        if count == 0 || count > EARLY_ANSWERS_MAX {
-            return Vec::new();
-        }
-        let early: Vec<_> = applied.extract_if(.., |(at, _)| is_early(*at)).collect();
-        let ready = early.into_iter().filter_map(|(at, result)| {
-            let Waiter::Http(conn, form, reply) = self.pending.remove(&at)?.waiter else {
-                return None;
-            };
-            Some(Ready::of(conn, form, reply(reader, reader.index_of(at), result)))
-        });
-        ready.collect()
+        let hold = hold && !batch.replaces();
+        self.held_until = hold.then(|| now.mono_ns.saturating_add(HOLD_NS));
+        Ok((applied, if hold { batch.hold()? } else { batch.commit()? }))
     }
 
     /// Marks a node ready, and has the jobs looked at that may want it; false where it is ready.

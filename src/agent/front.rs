@@ -74,6 +74,8 @@ pub(super) struct Front {
     pub(super) streams: BTreeMap<(Key, StreamId), Key>,
     /// Requests that wait for a leader, and until when.
     pub(super) parked: VecDeque<(Key, u64, Form, Box<Request>)>,
+    /// Requests that see what is not durable yet: they are served after the commit.
+    pub(super) early: Vec<(Key, Form, Box<Request>)>,
     /// Reads that wait for proof that this server leads.
     pub(super) reading: BTreeMap<u64, (Key, Form, Box<Request>)>,
     pub(super) next_read: u64,
@@ -112,6 +114,7 @@ impl Front {
             socks: Slab::default(),
             streams: BTreeMap::new(),
             parked: VecDeque::new(),
+            early: Vec::new(),
             reading: BTreeMap::new(),
             next_read: 0,
             led_over: None,
@@ -160,6 +163,7 @@ impl Front {
     /// Something is left to do without a new event.
     pub(super) fn has_runnable(&self) -> bool {
         !self.runnable.is_empty()
+            || !self.early.is_empty()
             || self.watches.any_ready()
             || self.events.rights_moved
             || self.events.has_due()
@@ -446,6 +450,10 @@ impl Front {
         let (info, entropy) = core.for_routes();
         let fetched = self.fetches.of(key);
         let (verdict, params) = serve::judge(now, reader, info, entropy, &req, &mut form, fetched);
+        if core.is_holding() && !matches!(verdict, Verdict::Do(Outcome::Propose(..))) {
+            core.show(now);
+            return self.put_off(key, form, req);
+        }
         match verdict {
             Verdict::Answer(answer) if answer.status == 403 && req.path() == EVENTS => {
                 self.tell_nothing(key, form, &core.info);
@@ -697,7 +705,10 @@ impl Front {
             State::Relayed(relayed) => self.drop_stream(relayed.link, relayed.stream, core),
             State::Region(id) => self.drop_errand(id),
             State::Reading(token) => drop(self.reading.remove(&token)),
-            State::Parked => self.parked.retain(|(parked, ..)| *parked != key),
+            State::Parked => {
+                self.parked.retain(|(parked, ..)| *parked != key);
+                self.early.retain(|(early, ..)| *early != key);
+            }
             State::Events(_) => self.forget_reader(key),
             State::Exec(id) => self.execs.end(id),
             State::Fetching => self.fetches.leave(key),
@@ -785,6 +796,14 @@ impl Front {
     /// The time of a blocking query is up: it is answered with what there is.
     fn hold_ended(&mut self, key: Key, now: Now, reader: Reader<'_>, core: &mut Core) {
         let Some(sock) = self.socks.get_mut(key) else { return };
+        if let State::Held(_, timer) = &mut sock.state
+            && core.is_holding()
+        {
+            // Next turn: what it would see is durable then.
+            core.show(now);
+            *timer = self.wheel.insert(now.mono_ns, Timer::Held(key));
+            return;
+        }
         let State::Held(place, _) = std::mem::take(&mut sock.state) else { return };
         let Some((req, params, form)) = self.watches.question(place.query) else { return };
         self.leave(place);

@@ -154,6 +154,14 @@ impl Front {
         }
     }
 
+    /// A request is served in a later turn, once what it sees is durable.
+    pub(super) fn put_off(&mut self, key: Key, form: Form, req: Request) {
+        self.early.push((key, form, Box::new(req)));
+        if let Some(sock) = self.socks.get_mut(key) {
+            sock.state = State::Parked;
+        }
+    }
+
     fn relay(
         &mut self,
         key: Key,
@@ -423,6 +431,13 @@ impl Front {
     /// Reads that consensus has decided about, and requests that have waited for a leader.
     pub(super) fn settle(&mut self, now: Now, reader: Reader<'_>, core: &mut Core) {
         self.follow_leader(now, reader, core);
+        if !core.is_holding() {
+            for (key, form, req) in std::mem::take(&mut self.early) {
+                self.unpark(key);
+                self.serve(key, form, *req, now, reader, core);
+                self.resume(key, now, reader, core);
+            }
+        }
         core.keyed_now = false;
         let (served, lost) = core.take_reads();
         for token in served {

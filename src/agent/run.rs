@@ -6,6 +6,7 @@
 //! transaction, and while requests that write keep coming in, the turn takes more of them before
 //! it commits: a commit costs the same for one as for a hundred. A write is answered once its entry
 //! is durable: on a lone server with the turn's commit, among several as soon as a majority has it.
+//! What a turn merely applies is in the log on the disk, and becomes durable with a later commit.
 
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -102,7 +103,7 @@ impl Loop {
                     if self.throw_away {
                         self.tasks.end_all();
                     }
-                    return End::Asked;
+                    return self.store.settle().map_or_else(End::Store, |()| End::Asked);
                 }
                 Ok(false) => {}
                 Err(e) => return End::Store(e),
@@ -336,31 +337,26 @@ impl Loop {
         self.core.prepare(now, &self.store)?;
         self.wires.flush(now, &mut self.core.mesh, self.poll.registry());
         let begun = self.core.has_local_writes().then(clock::mono_ns);
-        let Self { front, wires, poll, .. } = self;
-        let done = self.core.commit(now, &mut self.store, |core, answers| {
-            for ready in answers {
-                front.answer(ready.conn, ready.form, ready.answer, &core.info);
-                front.flush(ready.conn, now, core);
-            }
-            wires.flush(now, &mut core.mesh, poll.registry());
-        })?;
+        let done = self.core.commit(now, &mut self.store)?;
         if let Some(begun) = begun {
             let took = clock::mono_ns().saturating_sub(begun);
             self.front.meters.committed(took, done.applied);
         }
         self.front.touched(&done.touched);
         self.front.changed(now, done.touched.changes);
+        if self.front.has_runnable() {
+            // Somebody is to be told.
+            self.core.show(now);
+            self.core.settle(now, &mut self.store)?;
+        }
         let mut inputs = Vec::new();
         for effect in done.effects {
             self.tasks.run(effect, self.poll.registry(), &mut inputs);
         }
         self.tasks.removals.work(&mut inputs);
         self.feed(now, &mut inputs);
-        if !done.answers.is_empty() || !done.told.is_empty() {
+        if !done.answers.is_empty() {
             let snap = self.store.snap()?;
-            for conn in done.told {
-                self.front.resume(conn, now, snap.reader(), &mut self.core);
-            }
             for ready in done.answers {
                 self.front.answer(ready.conn, ready.form, ready.answer, &self.core.info);
                 self.front.resume(ready.conn, now, snap.reader(), &mut self.core);

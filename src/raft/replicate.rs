@@ -51,7 +51,7 @@ impl Raft {
 
     /// Commit index that may be told: the entries up to it are on the disks of a majority. What a
     /// lone voter has not made durable is not among them, even if there are other voters by now.
-    pub fn told_commit(&self) -> Index {
+    fn told_commit(&self) -> Index {
         let counted_alone = self.commit <= self.lead.lone;
         if counted_alone { self.commit.min(self.tail.durable()) } else { self.commit }
     }

@@ -1,6 +1,6 @@
 //! One transaction that changes the store.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use heed::RwTxn;
 use serde::Serialize;
@@ -54,16 +54,19 @@ pub struct Touched {
     pub marks: Vec<(u64, u64)>,
 }
 
-/// An open transaction. Dropping it undoes all.
+/// What a store knows of itself beside the databases; moves when a batch ends well.
+type Known<'s> = (&'s Cell<Sets>, &'s Cell<Sums>, &'s RefCell<Option<RwTxn<'static>>>);
+
+/// An open transaction. Dropping it undoes all, and what was held before it.
 pub struct Batch<'s> {
-    pub(super) txn: RwTxn<'s>,
+    pub(super) txn: RwTxn<'static>,
     /// The databases in force, and those that are not.
     pub(super) dbs: &'s Dbs,
     pub(super) other: &'s Dbs,
     /// Which these are, and which the store takes for them until this commits.
     pub(super) sets: Sets,
     pub(super) sums: Sums,
-    known: (&'s Cell<Sets>, &'s Cell<Sums>),
+    known: Known<'s>,
     pub(super) indexes: Indexes,
     moved: bool,
     pub(super) touched: Touched,
@@ -74,9 +77,9 @@ pub struct Batch<'s> {
 
 impl<'s> Batch<'s> {
     pub(super) fn new(
-        txn: RwTxn<'s>,
+        txn: RwTxn<'static>,
         (dbs, other): (&'s Dbs, &'s Dbs),
-        known: (&'s Cell<Sets>, &'s Cell<Sums>),
+        known: Known<'s>,
         indexes: Indexes,
     ) -> Self {
         Self {
@@ -99,6 +102,11 @@ impl<'s> Batch<'s> {
         Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes, memo: None }
     }
 
+    /// Another state is put into force.
+    pub fn replaces(&self) -> bool {
+        self.touched.replaced
+    }
+
     /// From here on keeps what entries change, for [`Touched::changes`].
     pub fn record(&mut self) {
         self.recorder = Some(Recorder::default());
@@ -113,16 +121,33 @@ impl<'s> Batch<'s> {
     }
 
     /// Makes all durable. What was touched is told only then.
-    pub fn commit(mut self) -> Result<Touched, StoreError> {
+    pub fn commit(self) -> Result<Touched, StoreError> {
+        self.end(false)
+    }
+
+    /// Lets all be seen without making it durable: the next batch goes on with it. For what is made
+    /// again of the log on the disk, should it be lost: a crash before the next commit takes the
+    /// state back to the last one, and no row of the log is missing then. It ends with that commit
+    /// or [`super::Store::settle`].
+    pub fn hold(self) -> Result<Touched, StoreError> {
+        self.end(true)
+    }
+
+    fn end(mut self, hold: bool) -> Result<Touched, StoreError> {
         if self.moved {
             self.dbs.meta.put(&mut self.txn, Indexes::KEY, &self.indexes.encode())?;
         }
-        if self.moved || self.sums != self.known.1.get() {
+        let (sets, sums, held) = self.known;
+        if self.moved || self.sums != sums.get() {
             self.put_sums()?;
         }
-        self.txn.commit()?;
-        self.known.0.set(self.sets);
-        self.known.1.set(self.sums);
+        if hold {
+            held.replace(Some(self.txn));
+        } else {
+            self.txn.commit()?;
+        }
+        sets.set(self.sets);
+        sums.set(self.sums);
         self.touched.index = self.indexes.index();
         self.touched.changes = self.recorder.map(Recorder::finish).unwrap_or_default();
         Ok(self.touched)

@@ -183,7 +183,8 @@ impl Store {
     /// # Errors
     /// Those of the store.
     pub fn export(&mut self, what: Extent) -> Result<ExportId, StoreError> {
-        let txn = self.env.clone().static_read_txn()?;
+        self.settle()?;
+        let txn = heed::Env::clone(&self.env).static_read_txn()?;
         let (active, indexes, bare) = match what {
             Extent::Kept => (self.sets.get().other(), Indexes::default(), false),
             _ => {

@@ -3,6 +3,8 @@
 //! One environment holds the log, the replicated tables, their list stubs and indexes, and the rows
 //! of this node alone. A [`Snap`] reads, a [`Batch`] changes; a batch is one transaction, and
 //! nothing outside of it moves before it commits, so a batch that fails is dropped and run again.
+//! What a batch only made of the log on the disk may be seen before it is there itself: such a
+//! batch is held, and the next one goes on with it ([`Batch::hold`]).
 //!
 //! Values are the JSON bytes that a GET returns, behind a small head (`rows`). Only this module
 //! knows the storage library.
@@ -40,13 +42,14 @@ pub use rows::{Row, RowHead};
 pub use schema::{Table, keys};
 pub use typed::{BOOTSTRAP, KEYRING, SCHEDULER};
 
-use std::cell::Cell;
+use std::cell::{Cell, Ref, RefCell};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
-use heed::{Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
+use heed::{Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
 
 use digest::Sums;
 use install::{Export, Sets};
@@ -87,8 +90,11 @@ pub struct Store {
     /// States that are being read out.
     exports: Vec<Export>,
     next_export: u64,
+    /// The transaction of the last batch, where that was held.
+    // Dropped before the environment that it borrows.
+    held: RefCell<Option<RwTxn<'static>>>,
     // Dropped before the lock, so that no one else opens what is not yet closed.
-    env: Env<WithoutTls>,
+    env: Arc<Env<WithoutTls>>,
     dbs: [Dbs; SETS],
     sets: Cell<Sets>,
     sums: Cell<Sums>,
@@ -130,7 +136,7 @@ impl Store {
             match open_env(&open, dir) {
                 // A limit on the process's addresses may leave less.
                 Err(StoreError::Io(_)) if map_bytes > LEAST_MAP_BYTES => map_bytes /= 4,
-                opened => break opened?,
+                opened => break Arc::new(opened?),
             }
         };
         let mut txn = env.write_txn()?;
@@ -158,6 +164,7 @@ impl Store {
         Ok(Self {
             exports: Vec::new(),
             next_export: 0,
+            held: RefCell::default(),
             env,
             dbs,
             sets,
@@ -175,12 +182,46 @@ impl Store {
         self.dbs.get(self.sets.get().active).unwrap_or(&self.dbs[0])
     }
 
-    /// A view of what is committed now.
+    /// A view of what is committed or held now.
     pub fn snap(&self) -> Result<Snap<'_>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let view = match Ref::filter_map(self.held.borrow(), Option::as_ref) {
+            Ok(held) => View::Held(held),
+            Err(_) => View::Committed(self.env.read_txn()?),
+        };
         let dbs = self.dbs();
-        let indexes = read_indexes(dbs, &txn)?;
-        Ok(Snap { txn, dbs, memo: &self.memo, indexes })
+        let indexes = read_indexes(dbs, view.txn())?;
+        Ok(Snap { view, dbs, memo: &self.memo, indexes })
+    }
+
+    /// Makes durable what is held.
+    ///
+    /// # Errors
+    /// Those of the disk; it is lost then, [`Self::fall_back`].
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        match self.held.take() {
+            Some(txn) => Ok(txn.commit()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Something is held: it is seen, and not durable.
+    pub fn holds(&self) -> bool {
+        self.held.borrow().is_some()
+    }
+
+    /// Takes up what is on the disk, after a batch failed: what was held before it is lost.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn fall_back(&mut self) -> Result<(), StoreError> {
+        self.held.take();
+        let txn = self.env.read_txn()?;
+        let sets = Sets::read(&self.dbs[0], &txn)?;
+        let [active, other] =
+            [sets.active, sets.other()].map(|at| self.dbs.get(at).unwrap_or(&self.dbs[0]));
+        self.sums.set(Sums::read((active, other), &txn, &read_indexes(active, &txn)?)?);
+        self.sets.set(sets);
+        Ok(())
     }
 
     /// A transaction that changes the store. No snapshot of the same store is alive meanwhile.
@@ -208,10 +249,22 @@ impl Store {
             }
             Err(_) => {}
         }
-        let txn = self.env.write_txn()?;
+        let txn = match self.held.take() {
+            Some(held) => held,
+            None => self.begin()?,
+        };
         let indexes = read_indexes(self.dbs(), &txn)?;
         let other = self.dbs.get(self.sets.get().other()).unwrap_or(&self.dbs[0]);
-        Ok(Batch::new(txn, (self.dbs(), other), (&self.sets, &self.sums), indexes))
+        let known = (&self.sets, &self.sums, &self.held);
+        Ok(Batch::new(txn, (self.dbs(), other), known, indexes))
+    }
+
+    #[expect(unsafe_code, reason = "a transaction that is held outlives the borrow of its store")]
+    fn begin(&self) -> Result<RwTxn<'static>, StoreError> {
+        let txn = self.env.write_txn()?;
+        // SAFETY: it borrows the environment, which stays where it is in its `Arc` until the store
+        // is dropped. It ends before that: `held` is dropped first, and a batch borrows the store.
+        Ok(unsafe { std::mem::transmute::<RwTxn<'_>, RwTxn<'static>>(txn) })
     }
 
     /// Bytes of the data file that hold pages.
@@ -282,14 +335,34 @@ fn read_indexes(dbs: &Dbs, txn: &RoTxn<'_>) -> Result<Indexes, StoreError> {
 
 /// A consistent view for reading. Cheap; alive for a turn at most.
 pub struct Snap<'s> {
-    txn: RoTxn<'s, WithoutTls>,
+    view: View<'s>,
     dbs: &'s Dbs,
     memo: &'s Memo,
     indexes: Indexes,
 }
 
+/// What is seen: the last commit, or that and what is held.
+enum View<'s> {
+    Committed(RoTxn<'s, WithoutTls>),
+    Held(Ref<'s, RwTxn<'static>>),
+}
+
+impl View<'_> {
+    fn txn(&self) -> &RoTxn<'_> {
+        match self {
+            Self::Committed(txn) => txn,
+            Self::Held(txn) => txn,
+        }
+    }
+}
+
 impl Snap<'_> {
     pub fn reader(&self) -> Reader<'_> {
-        Reader { txn: &self.txn, dbs: self.dbs, indexes: &self.indexes, memo: Some(self.memo) }
+        Reader {
+            txn: self.view.txn(),
+            dbs: self.dbs,
+            indexes: &self.indexes,
+            memo: Some(self.memo),
+        }
     }
 }

@@ -182,11 +182,16 @@ impl Beside for Real {
         }
         let found = write(&mut batch, turn, state.as_ref()).expect("writes");
         assert_eq!(found, outcomes, "what became of the entries");
-        for (index, sum) in batch.commit().expect("commits").marks {
+        let touched = if turn.hold { batch.hold() } else { batch.commit() };
+        for (index, sum) in touched.expect("ends well").marks {
             let first = *self.marks.borrow_mut().entry(index).or_insert(sum);
             assert_eq!(first, sum, "sums of the state after entry {index} on two servers");
         }
         self.same_numbers(model);
+    }
+
+    fn settle(&mut self) {
+        self.store().settle().expect("room");
     }
 
     fn lose(&mut self, turn: &Turn<'_>, model: &Disk) {
@@ -194,6 +199,7 @@ impl Beside for Real {
         let mut batch = self.store().batch().expect("room");
         write(&mut batch, turn, state.as_ref()).expect("writes");
         drop(batch);
+        self.store().fall_back().expect("reads");
         self.same_numbers(model);
     }
 

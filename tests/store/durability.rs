@@ -54,6 +54,55 @@ fn committed_batches_survive_and_dropped_ones_do_not() {
     assert_eq!(store.snap().unwrap().reader().local_rows(b"").unwrap(), []);
 }
 
+/// What is held is seen by all that read, goes with the next commit, and is lost alone.
+#[test]
+fn a_batch_that_is_held_is_seen_before_it_lasts() {
+    let dir = Dir::new();
+    let applied = |store: &Store| store.snap().expect("snap").reader().applied();
+    let mut store = Store::open(dir.path(), FAST).expect("opens");
+    let hold = |store: &mut Store, index| {
+        let mut batch = store.batch().expect("batch");
+        batch.apply(index, &Command::Bootstrap { wall_ns: WALL }).expect("applies");
+        assert_eq!(batch.hold().expect("holds").index, index);
+        assert!(store.holds());
+        assert_eq!(applied(store), index);
+    };
+    let mut batch = store.batch().expect("batch");
+    batch.append(&[entry(1, b"one"), entry(2, b"two"), entry(3, b"three")]).expect("appends");
+    batch.commit().expect("commits");
+    // Ended without a commit.
+    hold(&mut store, 1);
+    drop(store);
+    let mut store = Store::open(dir.path(), FAST).expect("opens again");
+    assert_eq!(applied(&store), 0);
+    assert_eq!(store.snap().unwrap().reader().log_bounds().unwrap().last, 3);
+    // With the commit of the next batch, and by itself.
+    hold(&mut store, 1);
+    let mut batch = store.batch().expect("batch");
+    batch.append(&[entry(4, b"four")]).expect("appends");
+    assert_eq!(batch.reader().applied(), 1);
+    batch.commit().expect("commits");
+    assert!(!store.holds());
+    hold(&mut store, 2);
+    store.settle().expect("settles");
+    assert!(!store.holds());
+    drop(store);
+    let mut store = Store::open(dir.path(), FAST).expect("opens again");
+    assert_eq!(applied(&store), 2);
+    // A batch behind it that fails takes it along; the sum of the rows is that of the disk then.
+    hold(&mut store, 3);
+    drop(store.batch().expect("batch"));
+    store.fall_back().expect("reads");
+    assert_eq!(applied(&store), 2);
+    hold(&mut store, 3);
+    // Whoever reads the state out has all of it.
+    let mut scrub = store.begin_scrub().expect("begins");
+    assert!(!store.holds());
+    assert_eq!(store.scrub(&mut scrub, usize::MAX).expect("rows as written"), Some(true));
+    drop(store);
+    assert_eq!(applied(&Store::open(dir.path(), FAST).expect("opens again")), 3);
+}
+
 /// The power went before the first commit of all: there is a file, and nothing in it.
 #[test]
 fn a_store_that_was_half_made_is_begun_anew() {

@@ -10,12 +10,16 @@ pub(crate) struct Turn<'a> {
     pub(crate) install: Option<&'a State>,
     /// Up to where the log is cut at its end.
     pub(crate) trim: Option<Index>,
+    /// It is only seen for now: a crash takes it back, and the log brings it again.
+    pub(crate) hold: bool,
 }
 
 /// A store that does the same as the model. Each panics where it finds a difference.
 pub(crate) trait Beside {
     /// The model has committed this, with these outcomes.
     fn commit(&mut self, turn: &Turn<'_>, outcomes: &[Outcome], model: &Disk);
+    /// What the last commit held becomes durable.
+    fn settle(&mut self);
     /// The transaction fails before its commit; the process goes on.
     fn lose(&mut self, turn: &Turn<'_>, model: &Disk);
     /// The process ends, within a transaction where there is one under way.

@@ -64,7 +64,9 @@ impl Disk {
 
     /// One transaction with what a turn asks for.
     pub(crate) fn commit(&mut self, turn: &Turn<'_>) -> Vec<Outcome> {
-        let Turn { effects: out, install, trim } = turn;
+        let Turn { effects: out, install, trim, hold } = turn;
+        let remembers = out.persist.is_some() || install.is_some();
+        assert!(!*hold || !remembers, "what the log does not bring again is only held");
         if let Some(state) = install {
             self.base = (state.index, state.term, state.chain);
             self.rows.clear();

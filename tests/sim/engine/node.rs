@@ -80,6 +80,8 @@ pub(crate) struct Node {
     /// `None` while it is down.
     pub(crate) raft: Option<Raft>,
     pub(crate) disk: Disk,
+    /// What a crash leaves of it, where the last commit was one that is held.
+    beneath: Option<Disk>,
     /// Held against the disk where it is there.
     pub(crate) beside: Option<Box<dyn Beside>>,
     /// Of this turn; the commit under way carries them out.
@@ -140,6 +142,7 @@ impl Node {
             id,
             raft: None,
             disk: Disk::default(),
+            beneath: None,
             beside: None,
             effects: Effects::default(),
             install: None,
@@ -201,13 +204,35 @@ impl Node {
         let trim = self.busy.then(|| self.trim(swarm));
         if let Some(store) = &mut self.beside {
             let install = self.install.as_deref();
-            let turn = trim.map(|trim| Turn { effects: &self.effects, install, trim });
+            let turn = trim.map(|trim| Turn { effects: &self.effects, install, trim, hold: false });
             store.kill(turn.as_ref());
         }
+        self.lose_held();
         let old = std::mem::replace(self, Self::new(self.id, self.clock));
         (self.disk, self.beside) = (old.disk, old.beside);
         self.life = old.life + 1;
         self.slow = old.slow;
+    }
+
+    /// Up to where a crash leaves the entries applied.
+    pub(crate) fn durable_applied(&self) -> u64 {
+        self.beneath.as_ref().unwrap_or(&self.disk).applied
+    }
+
+    /// What is shown is durable.
+    fn show(&mut self) -> u64 {
+        if self.beneath.take().is_some()
+            && let Some(store) = &mut self.beside
+        {
+            store.settle();
+        }
+        self.disk.applied
+    }
+
+    fn lose_held(&mut self) {
+        if let Some(disk) = self.beneath.take() {
+            self.disk = disk;
+        }
     }
 
     /// While it is down, it is told who the servers are: as in `agent/recover.rs`.
@@ -223,9 +248,10 @@ impl Node {
     /// Nothing of the turn reached the disk: consensus goes back to what is there.
     pub(crate) fn start_over(&mut self, swarm: &Swarm, seed: u64, out: &mut Vec<Out>) {
         let trim = self.trim(swarm);
+        self.lose_held();
         if let Some(store) = &mut self.beside {
             let install = self.install.as_deref();
-            store.lose(&Turn { effects: &self.effects, install, trim }, &self.disk);
+            store.lose(&Turn { effects: &self.effects, install, trim, hold: false }, &self.disk);
         }
         self.busy = false;
         self.effects = Effects::default();
@@ -244,6 +270,7 @@ impl Node {
 
     /// What stands beside the disk is the same.
     pub(crate) fn compare(&mut self) {
+        self.lose_held();
         if let Some(store) = &mut self.beside {
             if self.raft.is_some() {
                 store.kill(None);
@@ -398,7 +425,7 @@ impl Node {
         };
         let answer = match ask.request {
             Request::Read { key, stale } if stale || self.leads && self.is_alone() => {
-                Answer::Read { now: self.disk.kv.get(key), applied: self.disk.applied }
+                Answer::Read { applied: self.show(), now: self.disk.kv.get(key) }
             }
             // The agent asks only once it is ready; the core promises more (R15).
             Request::Read { .. } if self.raft().role() == Role::Leader => {
@@ -420,7 +447,7 @@ impl Node {
             if let Some((ask, term)) = self.reading.remove(&token)
                 && let Request::Read { key, .. } = ask.request
             {
-                let (now, applied) = (self.disk.kv.get(key), self.disk.applied);
+                let (applied, now) = (self.show(), self.disk.kv.get(key));
                 assert!(index <= applied, "a read as of {index} with {applied} applied");
                 let noted = LogRead::term(&self.disk, index).unwrap_or(term);
                 assert_eq!(noted, term, "a read as of {index} before its term committed");
@@ -471,6 +498,8 @@ impl Node {
     }
 
     fn state(&mut self) -> Option<State> {
+        // Reading a state out makes it durable.
+        self.beneath = None;
         let index = self.disk.applied;
         Some(State {
             index,
@@ -539,7 +568,11 @@ impl Node {
     /// The commit under way reaches the disk.
     pub(crate) fn write(&mut self, swarm: &Swarm) -> Vec<Outcome> {
         let (trim, install) = (self.trim(swarm), self.install.as_deref());
-        let turn = Turn { effects: &self.effects, install, trim };
+        // As in `agent/core.rs`.
+        let remembers = self.effects.persist.is_some() || !self.effects.send_gated.is_empty();
+        let hold = !remembers && install.is_none() && self.beneath.is_none();
+        self.beneath = hold.then(|| self.disk.clone());
+        let turn = Turn { effects: &self.effects, install, trim, hold };
         let outcomes = self.disk.commit(&turn);
         if let Some(store) = &mut self.beside {
             store.commit(&turn, &outcomes, &self.disk);

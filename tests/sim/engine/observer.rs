@@ -395,10 +395,10 @@ impl Observer {
                 self.fail("I2", format!("logs differ at or before {index}/{}, seen on {n}", key.1));
             }
         }
-        if disk.applied < self.seen[n].durable_applied {
+        if node.durable_applied() < self.seen[n].durable_applied {
             self.fail("I8", format!("{n} applied {} once", self.seen[n].durable_applied));
         }
-        self.seen[n].durable_applied = disk.applied;
+        self.seen[n].durable_applied = node.durable_applied();
         if node.raft.is_some() {
             self.told(nodes, n, disk.applied);
         }
