@@ -19,30 +19,57 @@ fn f03_all_servers_killed_at_once_lose_nothing() {
     for round in 0..4 {
         agents[0].until("a leader", serves);
         let stop = AtomicBool::new(false);
+        let mut shown = Vec::new();
         let new: Vec<BTreeSet<String>> = std::thread::scope(|scope| {
             let load = |n: usize| {
                 let (agent, stop) = (&agents[n], &stop);
                 scope.spawn(move || written(agent, &format!("r{round}/s{n}"), stop))
             };
             let loads: Vec<_> = (0..3).map(load).collect();
+            let watch = |agent| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut last = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let index = index_shown(agent).unwrap_or(last);
+                        assert!(index >= last, "{index} shown after {last}");
+                        last = index;
+                    }
+                    last
+                })
+            };
+            let watches: Vec<_> = agents.iter().map(watch).collect();
             std::thread::sleep(Duration::from_millis(150 + round * 53 % 90));
             for agent in &agents {
                 send("KILL", agent.pid());
             }
             stop.store(true, Ordering::Relaxed);
+            shown.extend(watches.into_iter().map(|w| w.join().expect("a reader")));
             loads.into_iter().map(|l| l.join().expect("a load")).collect()
         });
         assert!(new.iter().any(|set| !set.is_empty()), "round {round} wrote nothing");
         new.into_iter().for_each(|set| acknowledged.extend(set));
-        for agent in &mut agents {
+        for (agent, shown) in agents.iter_mut().zip(shown) {
             agent.kill();
             agent.spawn();
+            // What a server has shown is not taken back by its death.
+            agent.until("an answer", |a| {
+                let index = index_shown(a);
+                assert!(index.is_none_or(|i| i >= shown), "{index:?} after {shown}");
+                index.is_some()
+            });
         }
     }
     agents[0].until("a leader", serves);
     for agent in &agents {
         agent.until("all that was acknowledged", |a| acknowledged.is_subset(&held(a)));
     }
+}
+
+/// The index of a stale read, where there is an answer.
+fn index_shown(agent: &Agent) -> Option<u64> {
+    let answer = agent.try_get("/v1/vars?stale&prefix=none").filter(|a| a.status == 200)?;
+    answer.header("x-nomad-index")?.parse().ok()
 }
 
 #[test]
